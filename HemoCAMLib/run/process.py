@@ -1,0 +1,66 @@
+"""Starts the worker process and, where it must be, ends it with everything it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from HemoCAMLib.errors import WorkerFailed
+
+
+def worker_command(python: str | None = None) -> list[str]:
+    """The command line of the worker; ``python`` defaults to the interpreter that runs now."""
+    return [python or sys.executable, "-m", "HemoCAMLib.run.worker"]
+
+
+def worker_environment() -> dict[str, str]:
+    """The worker's environment: UTF-8 whatever the console says, and this HemoCAMLib first on the path.
+
+    The path matters in Slicer and in a source checkout, where HemoCAMLib is not installed for the worker.
+    """
+    environment = dict(os.environ)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
+    environment.update(PYTHONUTF8="1", PYTHONUNBUFFERED="1", PYTHONPATH=os.pathsep.join(dict.fromkeys(paths)))
+    return environment
+
+
+def start_worker(python: str | None = None) -> subprocess.Popen[bytes]:
+    """Starts the worker at the head of its own process group.
+
+    Raises:
+        WorkerFailed: the interpreter cannot be started (``WORKER_START``).
+    """
+    group: dict[str, object] = (
+        {"creationflags": 0x00000200} if os.name == "nt" else {"start_new_session": True}  # CREATE_NEW_PROCESS_GROUP
+    )
+    try:
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+            worker_command(python),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=worker_environment(),
+            bufsize=0,
+            **group,
+        )
+    except OSError as error:
+        raise WorkerFailed(
+            "WORKER_START", "The analysis process could not be started.", "Run “hemocam doctor”.", str(error)
+        ) from error
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a worker and all that it started; silent where it is already gone.
+
+    Slicer's Python is a launcher whose child does the work, so killing the one process is not enough.
+    """
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
