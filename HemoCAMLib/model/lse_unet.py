@@ -1,0 +1,161 @@
+"""The LSE-UNet: a classifier whose local logits are fine enough to draw masks from.
+
+Chen and Kuo, "Beyond Classification: Elaborating Network Predictions for Better Weakly Supervised
+Quantization", section 3.1 and figure 3, with the details of its published code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from HemoCAMLib.model.encoders import STRIDES, PyramidEncoder
+from HemoCAMLib.model.heads import LsePoolHead
+
+# isort: split
+from timm.layers import EffectiveSEModule, LayerNorm2d  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class DeepSupervision:
+    """What the training losses need, from one pass; scale 0 is the finest, at a quarter of the input size.
+
+    Attributes:
+        logits: four class logits l_k, [N, C] each (equation 6).
+        local_logits: four maps f_k − b_k, the inputs of the pooling, [N, C, H/4/2^k, W/4/2^k] (equation 7).
+    """
+
+    logits: list[Tensor]
+    local_logits: list[Tensor]
+
+
+class LseUNet(nn.Module):
+    """UNet on a timm encoder, a classifier at each of four scales, log-sum-exp pooling to class logits.
+
+    Its trunk ends before the last 1×1 convolution of the finest scale, so that the head is linear up to the
+    pooling and every class's map follows from one pass. Inference uses the finest scale only.
+
+    Args:
+        encoder: timm architecture with features at strides 4, 8, 16, 32.
+        class_count: C, number of logits.
+        r: sharpness of the pooling.
+        decoder_channels: channels of the decoder at strides 4, 8, 16, 32; the encoder's own where None, as in
+            the paper (256, 440, 744, 1040 for RDNet-T). A small list keeps a small model small.
+        pretrained: fetch timm's pretrained weights for the encoder (training only).
+
+    Attributes:
+        class_count: C.
+        map_layer: name of the module whose output is A.
+        input_multiple: input rows and columns must be multiples of this.
+
+    Raises:
+        ModelRefused: unknown or unsuitable encoder.
+    """
+
+    map_layer = "merge.0"
+    input_multiple = STRIDES[-1]
+
+    def __init__(
+        self,
+        encoder: str,
+        class_count: int,
+        *,
+        r: float = 3.0,
+        decoder_channels: Sequence[int] | None = None,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        self.class_count = class_count
+        self.r = r
+        self.encoder = PyramidEncoder(encoder, pretrained=pretrained)
+        skips = self.encoder.channels
+        widths = list(decoder_channels) if decoder_channels is not None else list(skips)
+        self.merge = nn.ModuleList(
+            ConvBlock(skip + (width if scale < len(STRIDES) - 1 else 0), width)
+            for scale, (skip, width) in enumerate(zip(skips, widths, strict=True))
+        )
+        self.up = nn.ModuleList(UpBlock(coarse, fine) for fine, coarse in pairwise(widths))
+        self.score = nn.ModuleList(LocalScore(width, class_count) for width in widths)
+
+    def trunk(self, stacks: Tensor) -> Tensor:
+        """Slice stacks [N, 3, H, W] to activations A [N, K, H/4, W/4] of the finest scale."""
+        return self._decode(stacks)[0]
+
+    @property
+    def head(self) -> LsePoolHead:
+        """The finest scale's head: A to class logits [N, C]."""
+        return self._head_at(0)
+
+    def forward(self, stacks: Tensor) -> Tensor:
+        """Slice stacks [N, 3, H, W] to class logits [N, C]."""
+        return self.head(self.trunk(stacks))
+
+    def deep_supervision(self, stacks: Tensor) -> DeepSupervision:
+        """Slice stacks [N, 3, H, W] to the logits and local logits of all four scales."""
+        activations = self._decode(stacks)
+        heads = [self._head_at(scale) for scale in range(len(STRIDES))]
+        local_logits = [head.local_logits(maps) for head, maps in zip(heads, activations, strict=True)]
+        logits = [head.pool(local) for head, local in zip(heads, local_logits, strict=True)]
+        return DeepSupervision(logits, local_logits)
+
+    def _decode(self, stacks: Tensor) -> list[Tensor]:
+        skips: list[Tensor] = self.encoder(stacks)
+        decoded = self.merge[-1](skips[-1])
+        scales = [decoded]
+        for scale in reversed(range(len(STRIDES) - 1)):
+            decoded = self.merge[scale](torch.cat([skips[scale], self.up[scale](decoded)], dim=1))
+            scales.insert(0, decoded)
+        return scales
+
+    def _head_at(self, scale: int) -> LsePoolHead:
+        score = self.score[scale]
+        assert isinstance(score, LocalScore)
+        return LsePoolHead(score.weight, score.bias, self.r)
+
+
+class ConvBlock(nn.Sequential):
+    """1×1 convolution, channel LayerNorm, ReLU, effective squeeze-excite: [N, in, h, w] to [N, out, h, w]."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size=1),
+            LayerNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+            EffectiveSEModule(out_channels),
+        )
+
+
+class UpBlock(nn.Sequential):
+    """1×1 convolution to the finer scale's channels, 3×3 ×4 channels, depth-to-space, channel LayerNorm.
+
+    [N, in, h, w] to [N, out, 2h, 2w].
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size=1),
+            nn.Conv2d(out_channels, 4 * out_channels, kernel_size=3, padding=1),
+            nn.PixelShuffle(2),
+            LayerNorm2d(out_channels),
+        )
+
+
+class LocalScore(nn.Module):
+    """Parameters of one scale's classifier: local logits are ``W A − b``.
+
+    The 1×1 convolution has no bias of its own: it would only duplicate b.
+
+    Attributes:
+        weight: W, [C, K].
+        bias: b, [C], learned, subtracted.
+    """
+
+    def __init__(self, channels: int, class_count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(class_count, channels))
+        self.bias = nn.Parameter(torch.zeros(class_count))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
