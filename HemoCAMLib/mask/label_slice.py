@@ -1,0 +1,116 @@
+"""Algorithm 1 of the weakly supervised paper: from one slice's activation maps to its label map."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from HemoCAMLib.mask.settings import MaskSettings
+from HemoCAMLib.mask.upsample import Box, FloatMap, box_where_above, upsample_box
+from HemoCAMLib.subtypes import SUBTYPES
+
+#: Stands for "no evidence" where a logit is not finite; finite itself, so that interpolation stays finite.
+NO_EVIDENCE_LOGIT = -1e4
+
+
+def label_slice(
+    local_logits: ArrayLike,
+    probabilities: ArrayLike,
+    brain: NDArray[np.bool_],
+    settings: MaskSettings,
+) -> NDArray[np.uint8]:
+    """The subtype of every pixel of one slice.
+
+    A subtype takes part where its probability exceeds its class threshold. A pixel takes the subtype with the
+    highest score among those that exceed their mask threshold there; ties go to the first subtype. The map
+    covers the whole image and is interpolated bilinearly. Pixels outside the brain mask stay 0.
+
+    On the absolute scale the score is the sigmoid of the interpolated local logit. On the per-image scale
+    each called subtype's map is clipped at zero, divided by its largest value and multiplied by 255, at its own
+    size and over the whole map, before it is interpolated, so its highest point always counts as certain, and a
+    map that is constant and positive marks the whole brain; the class gate is its only protection.
+
+    Values that are not finite count as no evidence, and so does a probability that is not a number.
+
+    Args:
+        local_logits: [5, h, w] local logits in the order of :data:`~HemoCAMLib.subtypes.SUBTYPES`.
+        probabilities: [5] of the slice, same order.
+        brain: [rows, columns] pixels that may be labelled.
+        settings: gates and thresholds.
+
+    Returns:
+        [rows, columns] uint8 labels, 0 for none.
+
+    Source: Weakly supervised quantification of intracranial hemorrhage subtypes, section 3.3, Algorithm 1.
+    """
+    maps, gates = np.asarray(local_logits), np.asarray(probabilities, dtype=np.float64)
+    if maps.ndim != 3 or maps.shape[0] != len(SUBTYPES) or gates.shape != (len(SUBTYPES),) or brain.ndim != 2:
+        raise ValueError(f"expected maps [5, h, w], probabilities [5], brain [r, c]; got {maps.shape}, {gates.shape}")
+    labels = np.zeros(brain.shape, np.uint8)
+    called = np.flatnonzero(gates > np.asarray(settings.class_thresholds))
+    if called.size == 0 or 0 in maps.shape:
+        return labels
+    inside = _bounding_box(brain)
+    if inside is None:
+        return labels
+    best: FloatMap = np.full(brain.shape, -np.inf, np.float32)
+    for index in called:
+        score_map, threshold = _scores(maps[index], settings.mask_thresholds[index], settings.scale)
+        reach = box_where_above(score_map, threshold, brain.shape)
+        box = _common(inside, reach) if reach else None
+        if box is None:
+            continue
+        view = np.s_[box[0] : box[1], box[2] : box[3]]
+        scores = upsample_box(score_map, brain.shape, box)
+        wins = scores > threshold
+        wins &= scores > best[view]
+        np.copyto(best[view], scores, where=wins)
+        np.copyto(labels[view], np.uint8(SUBTYPES[index].label), where=wins)
+    labels *= brain
+    return labels
+
+
+def _scores(raw: NDArray[np.generic], threshold: float, scale: str) -> tuple[FloatMap, float]:
+    """A map that is monotone in the score on its scale, and the threshold to hold against it.
+
+    The sigmoid is monotone, so on the absolute scale logits are compared and no exponential is taken.
+    """
+    score_map = raw.astype(np.float32)
+    finite = np.isfinite(score_map)
+    if scale == "absolute":
+        if not finite.all():
+            score_map[~finite] = NO_EVIDENCE_LOGIT
+        return score_map, _logit(threshold)
+    if not finite.all():
+        score_map[~finite] = 0
+    np.maximum(score_map, 0, out=score_map)
+    peak = float(score_map.max())
+    if peak > 0:
+        # Division first: 255 / peak overflows where the peak is as small as float16 leaves it in a stored map.
+        score_map /= np.float32(peak)
+        score_map *= np.float32(255)
+    return score_map, threshold
+
+
+def _logit(probability: float) -> float:
+    if probability <= 0:
+        return NO_EVIDENCE_LOGIT
+    if probability >= 1:
+        return math.inf
+    return math.log(probability / (1 - probability))
+
+
+def _bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    columns = np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _common(one: Box, other: Box) -> Box | None:
+    top, bottom = max(one[0], other[0]), min(one[1], other[1])
+    left, right = max(one[2], other[2]), min(one[3], other[3])
+    return (top, bottom, left, right) if top < bottom and left < right else None

@@ -1,0 +1,148 @@
+"""What turns activation maps into a label map: gates, thresholds, scale, smallest lesion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal, cast
+
+from HemoCAMLib.errors import HemoCAMError, ModelRefused, UsageError
+from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
+
+MaskScale = Literal["absolute", "per_image"]
+
+#: Largest mask threshold that makes sense on each scale.
+MASK_THRESHOLD_LIMIT: dict[str, float] = {"absolute": 1.0, "per_image": 255.0}
+
+#: A probability never exceeds it, so a subtype that the model does not know is never called.
+NEVER_CALLED = 1.0
+
+
+@dataclass(frozen=True)
+class MaskSettings:
+    """Everything Algorithm 1 and the small-component removal need.
+
+    Attributes:
+        class_thresholds: [5] a subtype is called in a slice where its probability exceeds this, 0..1.
+        mask_thresholds: [5] a pixel belongs to a called subtype where its score exceeds this. On the absolute
+            scale the score is the sigmoid of the local logit, 0..1; on the per-image scale it is the map's
+            positive part divided by its largest value, times 255, 0..255.
+        scale: ``absolute`` (an empty slice can come out empty) or ``per_image`` (the paper's).
+        minimum_volume_ml: connected lesions smaller than this are removed.
+
+    The order of both tuples is that of :data:`~HemoCAMLib.subtypes.SUBTYPES`.
+
+    Raises:
+        UsageError: ``USAGE_MASK_SETTINGS`` where a value is not a number in its range.
+
+    >>> MaskSettings((0.5,) * 5, (0.5,) * 5).scale
+    'absolute'
+    """
+
+    class_thresholds: tuple[float, ...]
+    mask_thresholds: tuple[float, ...]
+    scale: MaskScale = "absolute"
+    minimum_volume_ml: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale not in MASK_THRESHOLD_LIMIT:
+            raise _refused(f"The mask scale must be 'absolute' or 'per_image', not {self.scale!r}.")
+        _check_range("class threshold", self.class_thresholds, 1.0)
+        limit = MASK_THRESHOLD_LIMIT[self.scale]
+        _check_range(f"mask threshold on the {self.scale} scale", self.mask_thresholds, limit)
+        if not _is_number(self.minimum_volume_ml) or not 0 <= self.minimum_volume_ml < math.inf:
+            raise _refused(f"The smallest lesion volume must be 0 mL or more, not {self.minimum_volume_ml!r}.")
+
+    @classmethod
+    def from_metadata(cls, fields: Mapping[str, object], *, scale: str | None = None) -> MaskSettings:
+        """The settings that a model bundle recommends.
+
+        Args:
+            fields: plain values of the bundle's ``hemocam`` metadata: ``class_thresholds`` {name: value},
+                ``mask_thresholds`` {scale: {name: value}}, ``mask_scale``, ``minimum_volume_ml``; others are ignored.
+                A threshold for "any" is ignored too. A subtype that neither table names is never called.
+            scale: use this scale instead of the recommended one.
+
+        Raises:
+            UsageError: the model has no mask thresholds for the scale asked for.
+            ModelRefused: ``MODEL_MASK_SETTINGS`` where the bundle's values make no sense.
+        """
+        tables = _table(fields, "mask_thresholds")
+        chosen = scale if scale is not None else fields.get("mask_scale", "absolute")
+        if scale is not None and scale not in tables:
+            raise _refused(f"This model has no mask thresholds on the scale {scale!r}; it has {', '.join(tables)}.")
+        try:
+            gates = _by_subtype(_table(fields, "class_thresholds"))
+            masks = _by_subtype(_table(tables, str(chosen)))
+            if gates.keys() != masks.keys() or not gates:
+                raise _model_refused(f"class thresholds for {sorted(gates)}, mask thresholds for {sorted(masks)}")
+            return cls(
+                class_thresholds=tuple(gates.get(name, NEVER_CALLED) for name in SUBTYPE_NAMES),
+                mask_thresholds=tuple(masks.get(name, 0.0) for name in SUBTYPE_NAMES),
+                scale=cast(MaskScale, chosen),
+                minimum_volume_ml=cast(float, fields.get("minimum_volume_ml", 0.0)),
+            )
+        except UsageError as error:
+            raise _model_refused(error.message) from error
+
+    def as_dict(self) -> dict[str, object]:
+        """The settings as they stand in ``result.json``: thresholds by subtype name."""
+        fields = asdict(self)
+        for name in ("class_thresholds", "mask_thresholds"):
+            fields[name] = dict(zip(SUBTYPE_NAMES, fields[name], strict=True))
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, object]) -> MaskSettings:
+        """The inverse of :meth:`as_dict`; raises UsageError where a subtype is missing or a value out of range."""
+        thresholds = {}
+        for key in ("class_thresholds", "mask_thresholds"):
+            table = fields.get(key)
+            if not isinstance(table, Mapping) or set(table) != set(SUBTYPE_NAMES):
+                raise _refused(f"The mask settings need one {key.replace('_', ' ')[:-1]} for every subtype.")
+            thresholds[key] = tuple(cast(float, table[name]) for name in SUBTYPE_NAMES)
+        return cls(
+            **thresholds,
+            scale=cast(MaskScale, fields.get("scale", "absolute")),
+            minimum_volume_ml=cast(float, fields.get("minimum_volume_ml", 0.0)),
+        )
+
+
+def _table(fields: Mapping[str, object], key: str) -> Mapping[str, object]:
+    table = fields.get(key)
+    if not isinstance(table, Mapping):
+        raise _model_refused(f"no table {key!r}")
+    return table
+
+
+def _by_subtype(table: Mapping[str, object]) -> dict[str, float]:
+    unknown = set(table) - set(SUBTYPE_NAMES) - {ANY}
+    if unknown:
+        raise _model_refused(f"unknown subtypes {sorted(unknown)}")
+    return {name: cast(float, value) for name, value in table.items() if name != ANY}
+
+
+def _check_range(what: str, values: tuple[float, ...], limit: float) -> None:
+    if len(values) != len(SUBTYPE_NAMES):
+        raise _refused(f"There must be one {what} for each of {', '.join(SUBTYPE_NAMES)}, not {len(values)}.")
+    for name, value in zip(SUBTYPE_NAMES, values, strict=True):
+        if not _is_number(value) or not 0 <= value <= limit:
+            raise _refused(f"The {what} of {name} must lie between 0 and {limit:g}, not {value!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
+
+
+def _refused(message: str) -> UsageError:
+    return UsageError("USAGE_MASK_SETTINGS", message, "Correct the mask settings and try again.")
+
+
+def _model_refused(detail: str) -> HemoCAMError:
+    return ModelRefused(
+        "MODEL_MASK_SETTINGS",
+        "The model's recommended thresholds are incomplete or out of range.",
+        "Use another model, or ask its author for a corrected bundle.",
+        detail,
+    )
