@@ -1,0 +1,108 @@
+"""On what a run computes: device, precision, batch size, threads; and what to do when memory runs out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from HemoCAMLib.errors import UsageError
+from HemoCAMLib.run.job import AnalyzeJob
+
+#: Batching beyond four slices gains nothing on a CPU and delays the first result.
+CPU_BATCH = 4
+ACCELERATOR_BATCH = 16
+
+OUT_OF_MEMORY: type[BaseException] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The resolved choice, as kept in ``state.json`` and ``result.json``."""
+
+    device: str
+    precision: str
+    batch_size: int
+    threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def apply(self) -> None:
+        """Sets torch's number of CPU threads."""
+        torch.set_num_threads(self.threads)
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network runs."""
+        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.precision, torch.bfloat16)
+        return torch.autocast(self.device, dtype=dtype, enabled=self.precision != "float32")
+
+    def smaller(self) -> tuple[Compute, str] | None:
+        """What to try after the device ran out of memory, and the sentence that says so; None if nothing is left."""
+        if self.device == "cpu":
+            return None
+        if self.batch_size > 1:
+            half = self.batch_size // 2
+            return (
+                replace(self, batch_size=half),
+                f"The {self.device.upper()} device ran out of memory; going on with batches of {half}.",
+            )
+        return (
+            Compute("cpu", "float32", CPU_BATCH, self.threads),
+            f"The {self.device.upper()} device ran out of memory; going on with the CPU, which is slower.",
+        )
+
+
+def choose_compute(job: AnalyzeJob, former: dict[str, Any] | None = None) -> Compute:
+    """What the job's wishes come to on this machine.
+
+    Args:
+        job: ``auto`` and 0 leave the choice open.
+        former: what an unfinished run of the same job used; taken over where the job leaves the choice
+            open, so that a resumed run gives the same numbers to the last bit.
+
+    Raises:
+        UsageError: the device or precision is not there (``USAGE_DEVICE``, ``USAGE_PRECISION``).
+    """
+    former = former or {}
+    device = job.device if job.device != "auto" else _still_there(former.get("device")) or _best_device()
+    if not _available(device):
+        raise UsageError(
+            "USAGE_DEVICE", f"The device “{device}” is not available on this computer.", "Choose auto or cpu."
+        )
+    precision = job.precision
+    if precision == "auto":
+        precision = former.get("precision") or ("bfloat16" if _cuda_with_bfloat16(device) else "float32")
+    if device == "cpu" and precision == "float16":
+        raise UsageError("USAGE_PRECISION", "A CPU does not compute in float16.", "Choose float32 or bfloat16.")
+    batch = job.batch_size or former.get("batch_size") or (CPU_BATCH if device == "cpu" else ACCELERATOR_BATCH)
+    threads = job.threads or former.get("threads") or _core_count()
+    return Compute(device, precision, int(batch), int(threads))
+
+
+def _core_count() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _available(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_available())
+    if device == "mps":
+        return bool(torch.backends.mps.is_available())
+    return device == "cpu"
+
+
+def _still_there(device: Any) -> str | None:
+    return device if isinstance(device, str) and _available(device) else None
+
+
+def _best_device() -> str:
+    return next(device for device in ("cuda", "mps", "cpu") if _available(device))
+
+
+def _cuda_with_bfloat16(device: str) -> bool:
+    return device == "cuda" and bool(torch.cuda.is_bf16_supported())

@@ -1,0 +1,28 @@
+"""Networks that stay loaded between runs."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from HemoCAMLib.model.bundle import ModelBundle
+from HemoCAMLib.model.registry import load_network
+
+
+class NetworkCache:
+    """Keeps the network that was used last, per device; loading another one lets go of it.
+
+    One network is kept, not many: a second model in a warm worker must not double its memory.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[str, str] | None = None
+        self._network: nn.Module | None = None
+
+    def get(self, bundle: ModelBundle, device: str) -> nn.Module:
+        """The bundle's network on a device, in evaluation mode; loaded only where it is not there yet."""
+        key = (bundle.metadata.weights_sha256, device)
+        if self._network is None or self._key != key:
+            self._network, self._key = None, None
+            self._network = load_network(bundle, device)
+            self._key = key
+        return self._network
