@@ -1,0 +1,177 @@
+"""Finds the space inside the skull on the small copy of a scan."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from HemoCAMLib.mask.low_resolution import LowResolutionScan
+
+Mask = NDArray[np.bool_]
+
+#: Above the densest blood (about 100 HU) with noise, below thin bone that shares its voxel with brain.
+BONE_HU = 140.0
+
+#: Beam hardening darkens brain between the petrous bones below water; fat is below -50.
+SOFT_TISSUE_HU = (-25.0, 110.0)
+
+#: Everything below is air, foam or lung.
+AIR_HU = -300.0
+
+#: Half the width of the widest opening in the skull that brain must not leak through.
+NECK_RADIUS_MM = 5.0
+
+#: How far beyond the eroded core the space may reach again, past the erosion itself.
+REGAIN_MM = 3.0
+
+#: A region of the core is inside the skull where bone lies in this share of the directions around it...
+ENCLOSED = 0.86
+
+#: ...or in this share where the region is so large that only brain can be: a piece of skull may be missing.
+PARTLY_ENCLOSED, LARGE_REGION_MM2 = 0.55, 3500.0
+
+#: Smallest region of a lone slice, as a share of its largest.
+SMALLEST_SHARE = 0.03
+
+#: Area of the foramen magnum; the space ends where it has narrowed to this on the way down.
+FORAMEN_MAGNUM_MM2 = 900.0
+
+
+def intracranial_space(scan: LowResolutionScan) -> Mask:
+    """[slab, rows, columns] brain, ventricles and everything else within the inner table, as far as 2 mm can tell.
+
+    Empty where no soft tissue is enclosed by bone.
+    """
+    bone = skull(scan)
+    enclosed = share_of_directions_blocked(bone)
+    soft = ~bone & (scan.mean_hu > SOFT_TISSUE_HU[0]) & (scan.mean_hu < SOFT_TISSUE_HU[1])
+    core = _within(soft, scan.pixel_mm, NECK_RADIUS_MM)
+    core = _enclosed_regions(core, enclosed, scan.pixel_mm)
+    core = _main_body(core)
+    core = _without_spinal_canal(core, scan)
+    return _regained(core, soft & (enclosed > PARTLY_ENCLOSED), scan.pixel_mm)
+
+
+def skull(scan: LowResolutionScan) -> Mask:
+    """[slab, rows, columns] dense structures except those that mostly border on air: table, head holder, cables."""
+    dense = scan.densest_hu > BONE_HU
+    numbered, count = ndimage.label(dense, structure=np.ones((3, 3, 3), bool))
+    if count == 0:
+        return dense
+    air = scan.mean_hu < AIR_HU
+    exposed, to_air = np.zeros(count + 1), np.zeros(count + 1)
+    for axis in (1, 2):
+        for first, second in ((np.s_[:-1], np.s_[1:]), (np.s_[1:], np.s_[:-1])):
+            here = (slice(None), first) if axis == 1 else (slice(None), slice(None), first)
+            there = (slice(None), second) if axis == 1 else (slice(None), slice(None), second)
+            edge = dense[here] & ~dense[there]
+            exposed += np.bincount(numbered[here][edge], minlength=count + 1)
+            to_air += np.bincount(numbered[here][edge & air[there]], minlength=count + 1)
+    kept = to_air < 0.5 * np.maximum(exposed, 1)
+    kept[0] = False
+    result: Mask = kept[numbered]
+    return result
+
+
+def share_of_directions_blocked(bone: Mask) -> NDArray[np.float32]:
+    """[slab, rows, columns] share of 16 in-plane directions in which bone lies somewhere before the image ends."""
+    counts = np.zeros(bone.shape, np.uint8)
+    for along_rows in (True, False):
+        # Diagonals are met once, while rows are walked; the transposed walk would count them again.
+        slopes = [(0, 1), (-1, 1), (1, 1), (-1, 2), (1, 2)] if along_rows else [(0, 1), (-1, 2), (1, 2)]
+        turned, tally = (bone, counts) if along_rows else (bone.transpose(0, 2, 1), counts.transpose(0, 2, 1))
+        for flip in (1, -1):
+            for drift, step in slopes:
+                tally[:, ::flip] += _seen_along(turned[:, ::flip], drift, step)
+    return counts.astype(np.float32) / np.float32(16)
+
+
+def _seen_along(bone: Mask, drift: int, step: int) -> Mask:
+    """Whether bone lies on the ray from each pixel towards lower rows that drifts so many columns per step of rows."""
+    slabs, rows, columns = bone.shape
+    met = np.zeros((rows, slabs, columns + 2), bool)
+    met[:, :, 1:-1] = bone.transpose(1, 0, 2)
+    seen = np.zeros((rows, slabs, columns), bool)
+    shifted = np.s_[:, 1 + drift : columns + 1 + drift]
+    for row in range(1, rows):
+        if step == 2:
+            seen[row] = met[row - 1, :, 1:-1]
+        if row >= step:
+            seen[row] |= met[row - step][shifted]
+        met[row, :, 1:-1] |= seen[row]
+    return seen.transpose(1, 0, 2)
+
+
+def _within(region: Mask, pixel_mm: tuple[float, float], depth_mm: float) -> Mask:
+    """Pixels of each slab at least this far from the outside of the region; the image border counts as outside."""
+    padded = np.pad(region, ((0, 0), (1, 1), (1, 1)))
+    inner = np.zeros(region.shape, bool)
+    for slab in np.flatnonzero(region.any(axis=(1, 2))):
+        depth = ndimage.distance_transform_edt(padded[slab], sampling=pixel_mm)
+        inner[slab] = depth[1:-1, 1:-1] > depth_mm
+    return inner
+
+
+def _enclosed_regions(core: Mask, enclosed: NDArray[np.float32], pixel_mm: tuple[float, float]) -> Mask:
+    """The core's in-plane regions that lie within the skull, by how much bone surrounds them on average."""
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    numbered, count = ndimage.label(core, structure=in_plane)
+    if count == 0:
+        return core
+    pixels = np.bincount(numbered.ravel(), minlength=count + 1)
+    share = np.bincount(numbered.ravel(), weights=enclosed.ravel(), minlength=count + 1) / np.maximum(pixels, 1)
+    large = pixels * pixel_mm[0] * pixel_mm[1] >= LARGE_REGION_MM2
+    kept = (share >= ENCLOSED) | (large & (share >= PARTLY_ENCLOSED))
+    if core.shape[0] == 1:
+        kept[0] = False
+        kept &= pixels >= SMALLEST_SHARE * pixels[1:][kept[1:]].max(initial=0)
+    kept[0] = False
+    result: Mask = kept[numbered]
+    return result
+
+
+def _main_body(core: Mask) -> Mask:
+    """The largest connected part in 3-D; of a lone slice everything, for it may cut several lobes."""
+    if core.shape[0] == 1:
+        return core
+    across = np.zeros((3, 3, 3), bool)
+    across[1] = ndimage.generate_binary_structure(2, 2)
+    across[0, 1, 1] = across[2, 1, 1] = True
+    numbered, count = ndimage.label(core, structure=across)
+    if count < 2:
+        return core
+    sizes = np.bincount(numbered.ravel())
+    sizes[0] = 0
+    body: Mask = numbered == int(sizes.argmax())
+    return body
+
+
+def _without_spinal_canal(core: Mask, scan: LowResolutionScan) -> Mask:
+    """The core down to where it has narrowed to the foramen magnum, seen from its widest slab towards the feet."""
+    areas = core.sum(axis=(1, 2)) * (scan.pixel_mm[0] * scan.pixel_mm[1])
+    if core.shape[0] == 1:
+        return core
+    widest = int(areas.argmax())
+    narrow = np.flatnonzero(areas[:widest] < _eroded_area_mm2(FORAMEN_MAGNUM_MM2))
+    if narrow.size:
+        core = core.copy()
+        core[: narrow[-1] + 1] = False
+    return core
+
+
+def _eroded_area_mm2(area_mm2: float) -> float:
+    """Area of a disc after the core's erosion."""
+    radius_mm = float(np.sqrt(area_mm2 / np.pi)) - NECK_RADIUS_MM
+    return float(np.pi * radius_mm**2)
+
+
+def _regained(core: Mask, allowed: Mask, pixel_mm: tuple[float, float]) -> Mask:
+    """The core grown back over its erosion and a little more, within what is allowed, holes filled."""
+    space = np.zeros(core.shape, bool)
+    for slab in np.flatnonzero(core.any(axis=(1, 2))):
+        distance = ndimage.distance_transform_edt(~core[slab], sampling=pixel_mm)
+        grown = allowed[slab] & (distance <= NECK_RADIUS_MM + REGAIN_MM)
+        space[slab] = ndimage.binary_fill_holes(grown)
+    return space
