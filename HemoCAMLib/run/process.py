@@ -25,7 +25,13 @@ def worker_environment() -> dict[str, str]:
     environment = dict(os.environ)
     root = str(Path(__file__).resolve().parents[2])
     paths = [root, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
-    environment.update(PYTHONUTF8="1", PYTHONUNBUFFERED="1", PYTHONPATH=os.pathsep.join(dict.fromkeys(paths)))
+    environment.update(
+        PYTHONUTF8="1",
+        PYTHONUNBUFFERED="1",
+        # A stray numpy.py in the folder that the user happens to be in must not be imported (Python 3.11 and newer).
+        PYTHONSAFEPATH="1",
+        PYTHONPATH=os.pathsep.join(dict.fromkeys(paths)),
+    )
     return environment
 
 

@@ -43,6 +43,7 @@ class ScanRun:
         self,
         folder: RunFolder,
         ct: HeadCT,
+        brain: BrainMask,
         bundle: ModelBundle,
         settings: MaskSettings,
         state: RunState,
@@ -51,6 +52,7 @@ class ScanRun:
     ) -> None:
         self._folder = folder
         self._ct = ct
+        self._brain = brain
         self._bundle = bundle
         self._settings = settings
         self._state = state
@@ -59,8 +61,6 @@ class ScanRun:
         self._classes = ClassOrder(bundle.metadata.subtypes)
         self._compute = Compute(**state.compute)
         self._network = self._load()
-        with reporter.timed("brain_mask"):
-            self._brain = BrainMask.from_head_ct(ct)
         self._stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
         self._labels = RawLabels(folder.raw_labels_path, ct.shape)
         self._count = (len(bundle.metadata.subtypes), ct.shape[0])
