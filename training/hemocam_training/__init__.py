@@ -1,0 +1,1 @@
+"""Training side of HemoCAM: phantoms, fitting from slice labels, tuning, measuring, export."""

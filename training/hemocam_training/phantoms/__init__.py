@@ -1,0 +1,8 @@
+"""Synthetic head CTs made by code only: anatomy, look-alikes, and five hemorrhage subtypes with exact truth."""
+
+from __future__ import annotations
+
+from hemocam_training.phantoms.noise import ct_noise
+from hemocam_training.phantoms.phantom import SLICE_LABEL_NAMES, Phantom, make_phantom
+
+__all__ = ["SLICE_LABEL_NAMES", "Phantom", "ct_noise", "make_phantom"]

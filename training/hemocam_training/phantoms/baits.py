@@ -1,0 +1,104 @@
+"""Harmless things that look like blood, and old damage: dura, sinuses, vessels, calcification, infarcts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hemocam_training.phantoms.brain import BrainLook, tent_height
+from hemocam_training.phantoms.grid import occupancy, smoothstep
+from hemocam_training.phantoms.head import Anatomy
+
+
+def draw_baits(head: Anatomy, look: BrainLook, rng: np.random.Generator) -> None:
+    """Dura and vessels of every head, and by chance calcification and old infarcts."""
+    if rng.random() < 0.3:
+        _draw_infarct(head, rng)
+    _draw_dura(head, rng)
+    _draw_vessels(head, rng)
+    _draw_calcification(head, look, rng)
+
+
+def _draw_dura(head: Anatomy, rng: np.random.Generator) -> None:
+    """Falx, tentorium, and the venous sinuses along them."""
+    inside = occupancy(-head.depth_mm)
+    wave = head.grid.noise(rng, 30)
+    venous = rng.uniform(42, 62)
+    dense = rng.uniform(42, 62) if rng.random() < 0.75 else rng.uniform(62, 90)
+    thick = rng.uniform(0.35, 0.9)
+    outer = np.hypot((head.y - 2) / 47, (head.z - 2) / 31)
+    reach = smoothstep(outer, 1.0, 1.12) * np.where(head.z > -4, 1, smoothstep(-head.y, 45, 55))
+    off = np.abs(head.x + 0.5 * wave)
+    falx = occupancy(off - thick) * reach * inside
+    head.hu += falx * (dense - head.hu)
+    # Superior sagittal sinus: a triangle whose base lies on the inner table.
+    sinus_mm = rng.uniform(5, 9)
+    triangle = occupancy(off - 0.55 * (sinus_mm - head.depth_mm), 1.5) * inside
+    triangle *= (head.vault_mm < sinus_mm) * smoothstep(head.z + 0.4 * head.y, 0, 12)
+    head.hu += triangle * (venous - head.hu)
+    if rng.random() < 0.25:
+        patch = falx * (head.grid.noise(rng, 12) > 1.6)
+        head.hu += patch * (rng.uniform(90, 400) - head.hu)
+    sheet = np.abs(head.z - tent_height(head))
+    free_edge = np.hypot(head.x / 17, (head.y - 8) / 17)
+    tentorium = occupancy(sheet - 0.9 * thick - 0.3) * smoothstep(free_edge, 1.0, 1.1) * (head.y > 2) * inside
+    head.hu += tentorium * (min(dense, 64) - head.hu)
+    lateral = np.hypot((head.z - tent_height(head)) / 5, np.maximum(head.depth_mm - 2, 0) / 3.5)
+    own = 1 + 0.35 * np.sign(head.x) * np.float32(rng.choice([-1, 1]))
+    transverse = smoothstep(lateral / own, 1.1, 0.8) * (head.y > 42) * inside * (head.z < 0)
+    head.hu += transverse * (venous - head.hu)
+    box, distance = head.blob((0, 48, 0), (2, 20, 3))
+    head.paint(box, occupancy(distance), venous)
+
+
+def _draw_vessels(head: Anatomy, rng: np.random.Generator) -> None:
+    """Carotids, middle cerebral and basilar arteries, seen a little denser than brain."""
+    hu = rng.uniform(38, 56)
+    calcified = rng.random() < 0.35
+    for sign in (-1, 1):
+        for k in range(6):
+            t = k / 5
+            center = (sign * (8 + 24 * t), -14 - 5 * np.sin(3 * t) + rng.normal(0, 1), -26 + 10 * t)
+            box, distance = head.blob(center, (3.2, 1.5, 1.6))
+            head.paint(box, occupancy(distance), hu)
+        if calcified:
+            box, distance = head.blob((sign * 10.0, -10.0, -30.0), (2, 3, 2.5))
+            head.paint(box, occupancy(distance + 0.3), rng.uniform(120, 500))
+    box, distance = head.blob((rng.normal(0, 1.5), -2.0, -32.0), (1.9, 1.9, 10))
+    head.paint(box, occupancy(distance), hu)
+
+
+def _draw_calcification(head: Anatomy, look: BrainLook, rng: np.random.Generator) -> None:
+    """Choroid plexus, pineal, sometimes basal ganglia."""
+    age = 0.3 + 0.7 * look.atrophy
+    for sign, scale in zip((-1, 1), look.ventricle_scale, strict=True):
+        center = (sign * (21 + 4 * scale) + rng.normal(0, 1), rng.normal(33, 3), rng.normal(8, 2))
+        radii = tuple(rng.uniform(1.5, 4, 3) * (0.7 + 0.5 * age) * np.array([0.8, 1.4, 1.5]))
+        box, distance = head.blob(center, radii)
+        head.paint(box, occupancy(distance - 1.5), rng.uniform(34, 46))
+        if rng.random() < 0.25 + 0.65 * age:
+            head.paint(box, occupancy(distance + rng.uniform(0, 1)), rng.uniform(70, 450))
+    box, distance = head.blob((rng.normal(0, 0.8), 25.0, -3.0), tuple(rng.uniform(1.6, 4.2, 3)))
+    head.paint(box, occupancy(distance), rng.uniform(70, 350) if rng.random() < 0.65 else rng.uniform(34, 50))
+    if rng.random() < 0.12:
+        hu = rng.uniform(55, 150)
+        for sign in (-1, 1):
+            box, distance = head.blob((sign * 20.0, -3.0, 0.0), (2.5, 4, 3))
+            head.paint(box, occupancy(distance) * rng.uniform(0.4, 1), hu)
+
+
+def _draw_infarct(head: Anatomy, rng: np.random.Generator) -> None:
+    """An old infarct: a wedge of near-CSF density, or a lacune."""
+    sign = rng.choice([-1.0, 1.0])
+    hu = rng.uniform(9, 22)
+    if rng.random() < 0.4:
+        center = (sign * rng.uniform(10, 28), rng.uniform(-15, 15), rng.uniform(-5, 22))
+        radii = tuple(rng.uniform(2.5, 7, 3))
+    else:
+        territory = rng.integers(3)
+        center = ((sign * 48, 5.0, 12.0), (sign * 22, 58.0, 2.0), (sign * 16, -50.0, 25.0))[territory]
+        radii = tuple(rng.uniform(0.6, 1.2) * np.array(((22, 26, 22), (17, 22, 18), (12, 20, 20))[territory]))
+    box, distance = head.blob(center, radii, 16)
+    rough = head.grid.noise(rng, 16)[box]
+    tissue = (1 - head.ventricle[box]) * occupancy(3 - head.depth_mm[box])
+    share = smoothstep(distance + 3 * rough, 2, -2) * tissue * rng.uniform(0.7, 1)
+    head.paint(box, share, np.minimum(hu, head.hu[box]))
