@@ -15,7 +15,13 @@ from HemoCAMLib.run.job import AnalyzeJob
 CPU_BATCH = 4
 ACCELERATOR_BATCH = 16
 
-OUT_OF_MEMORY: type[BaseException] = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch means that the device, or the computer, has no memory left.
+
+    Accelerators have an exception of their own; the CPU allocator raises a plain RuntimeError.
+    """
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @dataclass(frozen=True)
@@ -41,17 +47,15 @@ class Compute:
 
     def smaller(self) -> tuple[Compute, str] | None:
         """What to try after the device ran out of memory, and the sentence that says so; None if nothing is left."""
-        if self.device == "cpu":
-            return None
+        name = self.device.upper()
         if self.batch_size > 1:
             half = self.batch_size // 2
-            return (
-                replace(self, batch_size=half),
-                f"The {self.device.upper()} device ran out of memory; going on with batches of {half}.",
-            )
+            return replace(self, batch_size=half), f"The {name} ran out of memory; going on with batches of {half}."
+        if self.device == "cpu":
+            return None
         return (
             Compute("cpu", "float32", CPU_BATCH, self.threads),
-            f"The {self.device.upper()} device ran out of memory; going on with the CPU, which is slower.",
+            f"The {name} device ran out of memory; going on with the CPU, which is slower.",
         )
 
 

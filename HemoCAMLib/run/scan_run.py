@@ -20,7 +20,7 @@ from HemoCAMLib.measure import Measurer, slice_area_mm2
 from HemoCAMLib.model import ModelBundle
 from HemoCAMLib.model.registry import Network
 from HemoCAMLib.model.stacks import SliceStacker
-from HemoCAMLib.run.compute import OUT_OF_MEMORY, Compute
+from HemoCAMLib.run.compute import Compute, ran_out_of_memory
 from HemoCAMLib.run.folder import GrowingArray, RunFolder
 from HemoCAMLib.run.label_file import RawLabels, write_labels_nrrd
 from HemoCAMLib.run.networks import NetworkCache
@@ -110,7 +110,9 @@ class ScanRun:
         try:
             with self._reporter.timed("network"):
                 logits, local_logits = self._forward(stacks)
-        except OUT_OF_MEMORY:
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
             self._fall_back()
             return False
         probabilities = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
