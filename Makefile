@@ -1,0 +1,53 @@
+# Every target sets up what it needs in .venv; nothing else has to be done by hand.
+#
+#   make demo       sample scan, analysed with the model that ships
+#   make test       quick tests          make test-all   the slow ones too
+#   make lint       ruff and mypy        make bench      speed and memory
+#
+# PYTHON      interpreter that makes .venv, 3.10 or newer (default python3)
+# PIP_FLAGS   extra flags for pip, such as
+#             --extra-index-url https://download.pytorch.org/whl/cpu   for a small CPU-only torch
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
+DISTRIBUTION := pyproject.toml setup.py constraints.txt
+
+.PHONY: demo test test-all lint bench clean
+
+demo: .venv/worker.stamp
+	$(BIN)/hemocam sample --out demo/sample
+	$(BIN)/hemocam analyze demo/sample/scan --out demo/run --overwrite
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest
+
+test-all: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev.stamp
+	$(BIN)/python Testing/benchmarks/bench_engine.py
+
+clean:
+	rm -rf .venv demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "HemoCAM needs Python 3.10 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/worker.stamp: $(DISTRIBUTION) | $(BIN)/python
+	@echo "Installing HemoCAM and PyTorch into .venv; this can take some minutes."
+	@$(INSTALL) --editable ".[worker]"
+	@touch $@
+
+.venv/dev.stamp: $(DISTRIBUTION) training/pyproject.toml | $(BIN)/python
+	@echo "Installing HemoCAM, PyTorch and the tools for tests into .venv; this can take some minutes."
+	@$(INSTALL) --editable ".[worker,dev]" --editable training
+	@touch $@ .venv/worker.stamp
