@@ -9,11 +9,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from HemoCAMLib.ct.geometry import SliceGeometry
-from HemoCAMLib.mask.intracranial import SOFT_TISSUE_HU, Mask, intracranial_space
-from HemoCAMLib.mask.low_resolution import LowResolutionBuilder
+from HemoCAMLib.mask.intracranial import SOFT_TISSUE_HU, Mask, intracranial_space, touching
+from HemoCAMLib.mask.low_resolution import HIGHEST_HU, LowResolutionBuilder
 
-#: Mean of 3×3 pixels above which bone has a part in them; dense blood stays below.
+#: Above it bone has a part in a pixel and its neighbours; dense blood stays below.
 BONE_EDGE_HU = 110.0
+
+#: Pixels smaller than this are judged by the mean of 3×3, which makes bone's blurred edge bone and calms noise;
+#: larger ones by themselves.
+SMOOTHED_BELOW_MM = 0.8
+
+#: Cracks in the skull base narrower than twice this are not brain.
+CRACK_RADIUS_MM = 1.0
 
 
 class BrainMask:
@@ -28,12 +35,16 @@ class BrainMask:
         space: [slab, rows, columns] the space at low resolution.
         slab_of_slice: [slice] the slab each slice lies in.
         factor: pixels of the scan along the edge of one low-resolution pixel.
+        pixel_spacing_mm: of the scan, (distance between rows, distance between columns).
     """
 
-    def __init__(self, space: Mask, slab_of_slice: NDArray[np.intp], factor: int) -> None:
+    def __init__(
+        self, space: Mask, slab_of_slice: NDArray[np.intp], factor: int, pixel_spacing_mm: tuple[float, float]
+    ) -> None:
         self.space = space
         self.slab_of_slice = slab_of_slice
         self.factor = factor
+        self.pixel_spacing_mm = pixel_spacing_mm
 
     @property
     def is_empty(self) -> bool:
@@ -62,7 +73,9 @@ class BrainMask:
         window = np.s_[top * self.factor : bottom * self.factor, left * self.factor : right * self.factor]
         fine_core = _magnified(core, self.factor, brain[window].shape)
         reach = _magnified(_with_ring(core), self.factor, brain[window].shape)
-        brain[window] = _touching(reach & _soft_tissue(hu[window]), fine_core)
+        spacing_mm = max(self.pixel_spacing_mm)
+        tissue = reach & _soft_tissue(hu[window], smooth=spacing_mm < SMOOTHED_BELOW_MM)
+        brain[window] = touching(_opened(tissue, round(CRACK_RADIUS_MM / spacing_mm)), fine_core)
         return brain
 
 
@@ -74,6 +87,7 @@ class BrainMaskBuilder:
     """
 
     def __init__(self, geometry: SliceGeometry) -> None:
+        self._spacing_mm = geometry.pixel_spacing_mm
         self._low = LowResolutionBuilder(geometry.pixel_spacing_mm, geometry.extents_mm)
 
     def add(self, index: int, hu: NDArray[np.int16]) -> None:
@@ -83,7 +97,7 @@ class BrainMaskBuilder:
     def finish(self) -> BrainMask:
         """The mask, after the last slice."""
         scan = self._low.finish()
-        return BrainMask(intracranial_space(scan), scan.slab_of_slice, scan.factor)
+        return BrainMask(intracranial_space(scan), scan.slab_of_slice, scan.factor, self._spacing_mm)
 
 
 def find_brain(slices: Iterable[NDArray[np.int16]], geometry: SliceGeometry) -> BrainMask:
@@ -108,10 +122,12 @@ def _with_ring(mask: Mask) -> Mask:
     return ring
 
 
-def _soft_tissue(hu: NDArray[np.int16]) -> Mask:
-    """Pixels whose 3×3 mean is soft tissue: the mean makes bone's blurred edge part of bone, and calms noise."""
+def _soft_tissue(hu: NDArray[np.int16], *, smooth: bool) -> Mask:
+    """Pixels that are soft tissue, by themselves or by the mean of their 3×3 neighbourhood."""
+    if not smooth:
+        return (hu > SOFT_TISSUE_HU[0]) & (hu < BONE_EDGE_HU)
     # 9 × 3000 fits in 16 bits, and 16-bit sums are the fastest.
-    padded = np.pad(np.clip(hu, -1024, 3000), 1, mode="edge")
+    padded = np.pad(np.clip(hu, -1024, HIGHEST_HU), 1, mode="edge")
     sums = padded[:-2] + padded[1:-1]
     sums += padded[2:]
     sums = sums[:, :-2] + sums[:, 1:-1] + sums[:, 2:]
@@ -119,11 +135,12 @@ def _soft_tissue(hu: NDArray[np.int16]) -> Mask:
     return soft
 
 
-def _touching(mask: Mask, core: Mask) -> Mask:
-    """The 4-connected parts of a mask that reach into the core: what lies across thin bone does not."""
-    numbered, count = ndimage.label(mask)
-    kept = np.zeros(count + 1, bool)
-    kept[np.unique(numbered[core])] = True
-    kept[0] = False
-    result: Mask = kept[numbered]
-    return result
+def _opened(mask: Mask, radius: int) -> Mask:
+    """The mask opened with a diamond of that many pixels; beyond the window's border its edge goes on."""
+    for keep in (np.logical_and, np.logical_or):
+        for _ in range(radius):
+            padded = np.pad(mask, 1, mode="edge")
+            mask = keep(padded[:-2, 1:-1], padded[2:, 1:-1])
+            for side in (padded[1:-1, :-2], padded[1:-1, 2:], padded[1:-1, 1:-1]):
+                keep(mask, side, out=mask)
+    return mask

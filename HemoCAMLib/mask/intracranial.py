@@ -9,6 +9,7 @@ from scipy import ndimage
 from HemoCAMLib.mask.low_resolution import LowResolutionScan
 
 Mask = NDArray[np.bool_]
+Share = NDArray[np.float32]
 
 #: Above the densest blood (about 100 HU) with noise, below thin bone that shares its voxel with brain.
 BONE_HU = 140.0
@@ -26,13 +27,13 @@ NECK_RADIUS_MM = 5.0
 REGAIN_MM = 3.0
 
 #: A region of the core is inside the skull where bone lies in this share of the directions around it...
-ENCLOSED = 0.86
+ENCLOSED = 0.9
 
 #: ...or in this share where the region is so large that only brain can be: a piece of skull may be missing.
 PARTLY_ENCLOSED, LARGE_REGION_MM2 = 0.55, 3500.0
 
-#: Smallest region of a lone slice, as a share of its largest.
-SMALLEST_SHARE = 0.03
+#: What a region of a lone slice must reach instead: no neighbour tells muscle within the jaw, or an eye, from brain.
+ENCLOSED_ALONE, DEPTH_ALONE_MM = 0.99, 10.0
 
 #: Area of the foramen magnum; the space ends where it has narrowed to this on the way down.
 FORAMEN_MAGNUM_MM2 = 900.0
@@ -46,8 +47,8 @@ def intracranial_space(scan: LowResolutionScan) -> Mask:
     bone = skull(scan)
     enclosed = share_of_directions_blocked(bone)
     soft = ~bone & (scan.mean_hu > SOFT_TISSUE_HU[0]) & (scan.mean_hu < SOFT_TISSUE_HU[1])
-    core = _within(soft, scan.pixel_mm, NECK_RADIUS_MM)
-    core = _enclosed_regions(core, enclosed, scan.pixel_mm)
+    depth_mm = _depth_mm(soft, scan.pixel_mm)
+    core = _enclosed_regions(depth_mm, enclosed, scan.pixel_mm)
     core = _main_body(core)
     core = _without_spinal_canal(core, scan)
     return _regained(core, soft & (enclosed > PARTLY_ENCLOSED), scan.pixel_mm)
@@ -74,7 +75,7 @@ def skull(scan: LowResolutionScan) -> Mask:
     return result
 
 
-def share_of_directions_blocked(bone: Mask) -> NDArray[np.float32]:
+def share_of_directions_blocked(bone: Mask) -> Share:
     """[slab, rows, columns] share of 16 in-plane directions in which bone lies somewhere before the image ends."""
     counts = np.zeros(bone.shape, np.uint8)
     for along_rows in (True, False):
@@ -84,7 +85,8 @@ def share_of_directions_blocked(bone: Mask) -> NDArray[np.float32]:
         for flip in (1, -1):
             for drift, step in slopes:
                 tally[:, ::flip] += _seen_along(turned[:, ::flip], drift, step)
-    return counts.astype(np.float32) / np.float32(16)
+    share: Share = counts.astype(np.float32) / np.float32(16)
+    return share
 
 
 def _seen_along(bone: Mask, drift: int, step: int) -> Mask:
@@ -96,37 +98,39 @@ def _seen_along(bone: Mask, drift: int, step: int) -> Mask:
     shifted = np.s_[:, 1 + drift : columns + 1 + drift]
     for row in range(1, rows):
         if step == 2:
-            seen[row] = met[row - 1, :, 1:-1]
+            # The pixel passed half-way belongs to the ray, or walls one pixel thick would be stepped over.
+            seen[row] = bone[:, row - 1]
         if row >= step:
             seen[row] |= met[row - step][shifted]
         met[row, :, 1:-1] |= seen[row]
-    return seen.transpose(1, 0, 2)
+    turned_back: Mask = seen.transpose(1, 0, 2)
+    return turned_back
 
 
-def _within(region: Mask, pixel_mm: tuple[float, float], depth_mm: float) -> Mask:
-    """Pixels of each slab at least this far from the outside of the region; the image border counts as outside."""
+def _depth_mm(region: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
+    """Distance of each pixel from the outside of the region in its slab; the image border counts as outside."""
     padded = np.pad(region, ((0, 0), (1, 1), (1, 1)))
-    inner = np.zeros(region.shape, bool)
+    depth_mm = np.zeros(region.shape, np.float32)
     for slab in np.flatnonzero(region.any(axis=(1, 2))):
-        depth = ndimage.distance_transform_edt(padded[slab], sampling=pixel_mm)
-        inner[slab] = depth[1:-1, 1:-1] > depth_mm
-    return inner
+        depth_mm[slab] = ndimage.distance_transform_edt(padded[slab], sampling=pixel_mm)[1:-1, 1:-1]
+    return depth_mm
 
 
-def _enclosed_regions(core: Mask, enclosed: NDArray[np.float32], pixel_mm: tuple[float, float]) -> Mask:
-    """The core's in-plane regions that lie within the skull, by how much bone surrounds them on average."""
+def _enclosed_regions(depth_mm: NDArray[np.float32], enclosed: Share, pixel_mm: tuple[float, float]) -> Mask:
+    """The in-plane regions of the eroded soft tissue that lie within the skull, by how much bone surrounds them."""
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    core = depth_mm > NECK_RADIUS_MM
     numbered, count = ndimage.label(core, structure=in_plane)
     if count == 0:
         return core
     pixels = np.bincount(numbered.ravel(), minlength=count + 1)
     share = np.bincount(numbered.ravel(), weights=enclosed.ravel(), minlength=count + 1) / np.maximum(pixels, 1)
     large = pixels * pixel_mm[0] * pixel_mm[1] >= LARGE_REGION_MM2
-    kept = (share >= ENCLOSED) | (large & (share >= PARTLY_ENCLOSED))
-    if core.shape[0] == 1:
-        kept[0] = False
-        kept &= pixels >= SMALLEST_SHARE * pixels[1:][kept[1:]].max(initial=0)
+    alone = depth_mm.shape[0] == 1
+    kept = (share >= (ENCLOSED_ALONE if alone else ENCLOSED)) | (large & (share >= PARTLY_ENCLOSED))
+    if alone:
+        kept &= ndimage.maximum(depth_mm, numbered, np.arange(count + 1)) >= DEPTH_ALONE_MM
     kept[0] = False
     result: Mask = kept[numbered]
     return result
@@ -172,6 +176,17 @@ def _regained(core: Mask, allowed: Mask, pixel_mm: tuple[float, float]) -> Mask:
     space = np.zeros(core.shape, bool)
     for slab in np.flatnonzero(core.any(axis=(1, 2))):
         distance = ndimage.distance_transform_edt(~core[slab], sampling=pixel_mm)
-        grown = allowed[slab] & (distance <= NECK_RADIUS_MM + REGAIN_MM)
+        # Muscle across thin bone is near the core, but nothing connects it.
+        grown = touching(allowed[slab] & (distance <= NECK_RADIUS_MM + REGAIN_MM), core[slab])
         space[slab] = ndimage.binary_fill_holes(grown)
     return space
+
+
+def touching(mask: Mask, core: Mask) -> Mask:
+    """The 4-connected parts of a [rows, columns] mask that reach into a core."""
+    numbered, count = ndimage.label(mask)
+    kept = np.zeros(count + 1, bool)
+    kept[np.unique(numbered[core])] = True
+    kept[0] = False
+    result: Mask = kept[numbered]
+    return result

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+Image = TypeVar("Image", NDArray[np.int16], NDArray[np.float32])
 
 #: Pixel size aimed at. The inner table is then at most one pixel away from what full resolution shows.
 PIXEL_MM = 2.0
@@ -96,30 +99,30 @@ class LowResolutionBuilder:
         self._sum, self._weight_mm = None, 0.0
 
 
-def _whole_blocks(image: NDArray[np.generic], block: int) -> NDArray[np.generic]:
+def _whole_blocks(image: Image, block: int) -> Image:
     """The image with its last row and column repeated until blocks fit."""
     missing = (-image.shape[0] % block, -image.shape[1] % block)
     return np.pad(image, ((0, missing[0]), (0, missing[1])), mode="edge") if any(missing) else image
 
 
-def _block_sums(image: NDArray[np.generic], block: int) -> NDArray[np.float32]:
+def _block_sums(image: Image, block: int) -> NDArray[np.float32]:
     """Sum over square blocks, strided: several times faster than a reshape and a reduction."""
     image = _whole_blocks(image, block)
-    rows = image[0::block].astype(np.float32)
+    rows: NDArray[np.float32] = image[0::block].astype(np.float32)
     for step in range(1, block):
         rows += image[step::block]
-    sums = rows[:, 0::block].copy()
+    sums: NDArray[np.float32] = rows[:, 0::block].copy()
     for step in range(1, block):
         sums += rows[:, step::block]
     return sums
 
 
 def _block_largest(image: NDArray[np.float32], block: int) -> NDArray[np.float32]:
-    image = _whole_blocks(image, block).astype(np.float32, copy=False)
+    image = _whole_blocks(image, block)
     rows = image[0::block].copy()
     for step in range(1, block):
         np.maximum(rows, image[step::block], out=rows)
-    largest = rows[:, 0::block].copy()
+    largest: NDArray[np.float32] = rows[:, 0::block].copy()
     for step in range(1, block):
         np.maximum(largest, rows[:, step::block], out=largest)
     return largest
