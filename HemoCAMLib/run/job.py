@@ -43,9 +43,9 @@ class AnalyzeJob:
         _one_of("device", self.device, DEVICES)
         _one_of("precision", self.precision, PRECISIONS)
         if not 0 <= self.batch_size <= 1024:
-            raise UsageError("USAGE_BATCH_SIZE", "The batch size must lie between 1 and 1024.", "0 chooses for you.")
+            raise UsageError("USAGE_BATCH_SIZE", "The batch size must lie between 1 and 1024.", "0 lets us choose.")
         if not 0 <= self.threads <= 1024:
-            raise UsageError("USAGE_THREADS", "The number of threads must lie between 1 and 1024.", "0 takes all cores.")
+            raise UsageError("USAGE_THREADS", "The number of threads must lie between 1 and 1024.", "0 takes all.")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -18,6 +18,10 @@ class NetworkCache:
         self._key: tuple[str, str] | None = None
         self._network: nn.Module | None = None
 
+    def holds(self, bundle: ModelBundle) -> bool:
+        """Whether the bundle's network is loaded, so that its file need not be read again."""
+        return self._key is not None and self._key[0] == bundle.metadata.weights_sha256
+
     def get(self, bundle: ModelBundle, device: str) -> nn.Module:
         """The bundle's network on a device, in evaluation mode; loaded only where it is not there yet."""
         key = (bundle.metadata.weights_sha256, device)

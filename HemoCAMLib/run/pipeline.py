@@ -46,7 +46,9 @@ def run_analysis(
     folder.result_path.unlink(missing_ok=True)
     with reporter.timed("total"):
         bundle = find_model(job.model)
-        bundle.verify()
+        if not networks.holds(bundle):
+            # A damaged model is better refused before a scan is read than after.
+            bundle.verify()
         settings = mask_settings(bundle, job)
         with reporter.timed("read"):
             ct = _read(folder, job, reporter, cancelled)
