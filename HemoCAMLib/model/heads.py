@@ -37,7 +37,8 @@ def lse_pool(local_logits: Tensor, r: float) -> Tensor:
     return (torch.logsumexp(r * wide.flatten(-2), dim=-1) - math.log(positions)) / r
 
 
-def _local_logits(activations: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def local_scores(activations: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Σ_k W_ck A_kij + bias_c: [N, K, h, w], [C, K], [C] to [N, C, h, w]."""
     return torch.nn.functional.conv2d(activations, weight[:, :, None, None], bias)
 
 
@@ -55,7 +56,7 @@ class AveragePoolHead:
 
     def local_logits(self, activations: Tensor) -> Tensor:
         """Σ_k W_ck A_kij + bias_c, [N, C, h, w]; its mean over positions is the class logit."""
-        return _local_logits(activations, self.weight, self.bias)
+        return local_scores(activations, self.weight, self.bias)
 
     def pool(self, local_logits: Tensor) -> Tensor:
         """[N, C, h, w] to class logits [N, C]."""
@@ -84,7 +85,7 @@ class LsePoolHead:
 
     def local_logits(self, activations: Tensor) -> Tensor:
         """f − b, the input of the pooling, [N, C, h, w]; its LSE over positions is the class logit."""
-        return _local_logits(activations, self.weight, -self.bias)
+        return local_scores(activations, self.weight, -self.bias)
 
     def pool(self, local_logits: Tensor) -> Tensor:
         """[N, C, h, w] to class logits [N, C]."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from HemoCAMLib.model.encoders import STRIDES, PyramidEncoder
-from HemoCAMLib.model.heads import LsePoolHead
+from HemoCAMLib.model.heads import LsePoolHead, local_scores, lse_pool
 
 # isort: split
 from timm.layers import EffectiveSEModule, LayerNorm2d  # type: ignore[attr-defined]
@@ -88,19 +88,18 @@ class LseUNet(nn.Module):
     @property
     def head(self) -> LsePoolHead:
         """The finest scale's head: A to class logits [N, C]."""
-        return self._head_at(0)
+        score = self.score[0]
+        assert isinstance(score, LocalScore)
+        return LsePoolHead(score.weight, score.bias, self.r)
 
     def forward(self, stacks: Tensor) -> Tensor:
         """Slice stacks [N, 3, H, W] to class logits [N, C]."""
-        return self.head(self.trunk(stacks))
+        return lse_pool(self.score[0](self.trunk(stacks)), self.r)
 
     def deep_supervision(self, stacks: Tensor) -> DeepSupervision:
         """Slice stacks [N, 3, H, W] to the logits and local logits of all four scales."""
-        activations = self._decode(stacks)
-        heads = [self._head_at(scale) for scale in range(len(STRIDES))]
-        local_logits = [head.local_logits(maps) for head, maps in zip(heads, activations, strict=True)]
-        logits = [head.pool(local) for head, local in zip(heads, local_logits, strict=True)]
-        return DeepSupervision(logits, local_logits)
+        local_logits = [score(maps) for score, maps in zip(self.score, self._decode(stacks), strict=True)]
+        return DeepSupervision([lse_pool(local, self.r) for local in local_logits], local_logits)
 
     def _decode(self, stacks: Tensor) -> list[Tensor]:
         skips: list[Tensor] = self.encoder(stacks)
@@ -110,11 +109,6 @@ class LseUNet(nn.Module):
             decoded = self.merge[scale](torch.cat([skips[scale], self.up[scale](decoded)], dim=1))
             scales.insert(0, decoded)
         return scales
-
-    def _head_at(self, scale: int) -> LsePoolHead:
-        score = self.score[scale]
-        assert isinstance(score, LocalScore)
-        return LsePoolHead(score.weight, score.bias, self.r)
 
 
 class ConvBlock(nn.Sequential):
@@ -145,9 +139,9 @@ class UpBlock(nn.Sequential):
 
 
 class LocalScore(nn.Module):
-    """Parameters of one scale's classifier: local logits are ``W A − b``.
+    """One scale's classifier: activations [N, K, h, w] to local logits ``W A − b``, [N, C, h, w].
 
-    The 1×1 convolution has no bias of its own: it would only duplicate b.
+    Its output is the input of the pooling, the layer where the paper takes its heatmaps. The 1×1 convolution has no bias of its own: it would only duplicate b.
 
     Attributes:
         weight: W, [C, K].
@@ -159,3 +153,7 @@ class LocalScore(nn.Module):
         self.weight = nn.Parameter(torch.empty(class_count, channels))
         self.bias = nn.Parameter(torch.zeros(class_count))
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """[N, K, h, w] to [N, C, h, w]."""
+        return local_scores(activations, self.weight, -self.bias)

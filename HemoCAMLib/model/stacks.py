@@ -166,4 +166,6 @@ def _row_weights(present: int, wanted: int) -> NDArray[np.float32]:
     else:
         centres = np.clip((np.arange(wanted) + 0.5) * scale - 0.5, 0, present - 1)
         weights = np.maximum(1 - np.abs(centres[:, None] - np.arange(present)), 0)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    single: NDArray[np.float32] = weights.astype(np.float32)
+    return single
