@@ -1,0 +1,20 @@
+"""The command ``hemocam``. Host side: it never imports torch, and imports numpy only where it must.
+
+Exit codes: 0 done, 2 bad usage, 3 input refused, 4 model refused, 5 worker failed, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and gives its exit code; no exception leaves it.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    from HemoCAMLib.cli.outcome import run_command
+
+    return run_command(list(sys.argv[1:] if arguments is None else arguments))

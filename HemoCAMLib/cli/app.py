@@ -1,0 +1,138 @@
+"""The commands and their options; what they do is imported when they are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from HemoCAMLib import __version__
+
+app = typer.Typer(
+    name="hemocam",
+    help="From slice labels to hemorrhage volumes: a head CT in, millilitres of five hemorrhage subtypes out.\n\n"
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="The models: which there are, what they say of themselves, whether they are intact.")
+app.add_typer(models_app, name="models", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
+Model = Annotated[str, typer.Argument(help="Name of a shipped model, or path of a bundle.", show_default=False)]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hemocam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def hemocam(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and technical details of errors.")] = False,
+) -> None:
+    # Both options act before or after every command: see the callback and outcome.run_command.
+    del version, debug
+
+
+@app.command()
+def analyze(
+    scan: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="DICOM folder or file, NIfTI or NRRD.", show_default=False)
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Run folder; an unfinished run in it goes on.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="Shipped model or path of a bundle.", show_default="shipped")] = "",
+    device: Annotated[str, typer.Option(metavar="[auto|cpu|cuda|mps]", help="What to compute on.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(metavar="[auto|float32|bfloat16|float16]", help="Number format of the network.")
+    ] = "auto",
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SETTING",
+            help="absolute, per_image, threshold=0.4, threshold.SAH=0.3, gate=0.5, gate.EDH=0.7 or "
+            "minimum_volume_ml=0.2; may be repeated or joined by commas.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=0, max=1024, help="Slices per forward pass; 0 chooses.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 takes all cores.")] = 0,
+    series: Annotated[str, typer.Option(metavar="UID", help="Series to take from a folder that holds several.")] = "",
+    allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Go on where slices are missing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another analysis in the run folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find hemorrhage in a head CT and measure it in millilitres."""
+    from HemoCAMLib.cli.analyze import analyze_scan
+    from HemoCAMLib.cli.mask_option import parse_mask
+
+    analyze_scan(
+        scan,
+        out,
+        as_json=as_json,
+        overwrite=overwrite,
+        model=model,
+        device=device,
+        precision=precision,
+        mask=parse_mask(mask or []),
+        batch_size=batch_size,
+        threads=threads,
+        series_uid=series,
+        allow_gaps=allow_gaps,
+    )
+
+
+@app.command()
+def sample(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Write a synthetic head CT, a tilted DICOM series with hemorrhage, and the truth about it."""
+    from HemoCAMLib.cli.sample import make_sample
+
+    make_sample(out, as_json=as_json)
+
+
+@models_app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the models that ship."""
+    from HemoCAMLib.cli.models import list_models
+
+    list_models(as_json=as_json)
+
+
+@models_app.command("show")
+def show_model(model: Model = "", as_json: AsJson = False) -> None:
+    """Show what a model says of itself: training data, thresholds, figures, intended use."""
+    from HemoCAMLib.cli.models import show_model
+
+    show_model(model, as_json=as_json)
+
+
+@models_app.command("verify")
+def verify_models(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of shipped models, or paths of bundles.", show_default="all shipped"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that models are complete and their weights are the ones that were published."""
+    from HemoCAMLib.cli.models import verify_models
+
+    verify_models(models or [], as_json=as_json)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is installed and missing, which devices there are, and what would be slow."""
+    from HemoCAMLib.cli.doctor import examine
+
+    raise typer.Exit(examine(as_json=as_json))
