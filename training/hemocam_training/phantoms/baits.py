@@ -40,8 +40,9 @@ def _draw_dura(head: Anatomy, rng: np.random.Generator) -> None:
         head.hu += patch * (rng.uniform(90, 400) - head.hu)
     sheet = np.abs(head.z - tent_height(head))
     free_edge = np.hypot(head.x / 17, (head.y - 8) / 17)
-    tentorium = occupancy(sheet - 0.9 * thick - 0.3) * smoothstep(free_edge, 1.0, 1.1) * (head.y > 2) * inside
-    head.hu += tentorium * (min(dense, 64) - head.hu)
+    visible = rng.uniform(0.3, 1) * np.clip(0.7 + 0.5 * wave, 0, 1)
+    tentorium = visible * occupancy(sheet - 0.8 * thick) * smoothstep(free_edge, 1.0, 1.1) * (head.y > 2) * inside
+    head.hu += tentorium * (min(dense, 58) - head.hu)
     lateral = np.hypot((head.z - tent_height(head)) / 5, np.maximum(head.depth_mm - 2, 0) / 3.5)
     own = 1 + 0.35 * np.sign(head.x) * np.float32(rng.choice([-1, 1]))
     transverse = smoothstep(lateral / own, 1.1, 0.8) * (head.y > 42) * inside * (head.z < 0)

@@ -46,9 +46,9 @@ def random_look(rng: np.random.Generator, *, hydrocephalus: bool = False, swelli
 def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody: Field | None) -> None:
     """Fill the inside of the skull with tissue and CSF spaces; blood in a sulcus holds it open."""
     grid = head.grid
-    sulci = grid.noise(rng, rng.uniform(17, 22), band_pass=True)
+    sulci = grid.noise(rng, rng.uniform(18, 25), band_pass=True)
     openness = np.clip(grid.noise(rng, 35) * 0.45 + 0.5 + 0.85 * look.atrophy - 1.2 * look.swelling, 0, 1.7)
-    reach = rng.uniform(13, 20)
+    reach = rng.uniform(15, 23)
     # Noise units per mm: the field's slope, so that widths are in mm.
     slope = np.float32(0.30)
     cerebellum = _cerebellum(head)
@@ -59,11 +59,14 @@ def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody:
     gap = 0.5 + 1.7 * openness * openness * (0.2 + look.atrophy)
     head.cisterns = np.maximum(occupancy(to_sulcus - width), occupancy(head.depth_mm - gap))
     ribbon = np.maximum(
-        smoothstep(to_sulcus, 3.8 + 0.6, 2.4) * smoothstep(head.depth_mm, reach + 4, reach - 4),
-        smoothstep(head.depth_mm, gap.mean() + 4.2, gap.mean() + 2.2),
+        smoothstep(to_sulcus, 3.6, 1.8) * smoothstep(head.depth_mm, reach + 2, reach - 6),
+        smoothstep(head.depth_mm, gap + 4.0, gap + 2.2),
     )
+    # Folds too fine for the grid leave the outer brain a mixture of grey and white.
+    ribbon = np.maximum(ribbon, 0.45 * smoothstep(head.depth_mm, reach + 5, reach - 7))
     ribbon = np.maximum(ribbon, cerebellum * (0.55 + 0.3 * np.sin(head.depth_mm * 1.4) * (to_sulcus < 6)))
     tissue = look.white_hu + look.grey_gap_hu * np.maximum(ribbon, _deep_grey(head))
+    tissue -= 2.0 * smoothstep(head.depth_mm, 12, 25) * smoothstep(head.z, 8, 16)
     tissue += 1.1 * grid.noise(rng, 40) + 0.8 * grid.noise(rng, 9)
     _white_matter_disease(head, tissue, look, rng)
     _draw_cisterns(head, look, rng)
@@ -93,10 +96,10 @@ def _deep_grey(head: Anatomy) -> Field:
             ((sign * 13.5, -24.0, 3.0), (6, 9, 10)),
         ):
             box, distance = head.blob(center, radii)
-            grey[box] = np.maximum(grey[box], 0.85 * smoothstep(distance, 0.8, -0.8))
+            grey[box] = np.maximum(grey[box], 0.6 * smoothstep(distance, 1.6, -1.6))
         # Insular cortex with the extreme capsule medial to it.
         box, distance = head.blob((sign * 37.0, -2.0, 2.0), (3, 20, 16))
-        grey[box] = np.maximum(grey[box], smoothstep(distance, 0.6, -0.6))
+        grey[box] = np.maximum(grey[box], 0.8 * smoothstep(distance, 1.0, -1.0))
     return grey
 
 
@@ -175,7 +178,7 @@ def _draw_ventricles(head: Anatomy, look: BrainLook) -> None:
                 _capsule(head, share, a, b, sign, scale)
     third = sum(look.ventricle_scale) / 2
     for center, radii in (
-        ((0.0, 4.0, -6.0), (1.3 + 1.9 * (third - 0.6), 14, 10)),
+        ((0.0, 4.0, -6.0), (1.6 + 2.2 * (third - 0.6), 14, 10)),
         ((0.0, 24.0, -20.0), (1.3, 1.3, 12)),
         ((0.0, 33.0, -38.0), (4.5 + 3.0 * third, 3.0 + 2.2 * third, 10)),
     ):

@@ -133,7 +133,7 @@ def _extra_axial(head: Anatomy, clot: Clot, fixed: tuple[Field, Field, Field], r
     else:
         profile = 1 - across**3
         thickness = clot.size_mm[2] * profile * (1 + clot.roughness * rough)
-    share = occupancy(head.depth_mm - thickness, 1.2) * occupancy(0.3 - head.depth_mm)
+    share = occupancy(head.vault_mm - thickness, 1.2) * occupancy(0.3 - head.depth_mm)
     share *= (toward > 0) * (profile > 0)
     if clot.subtype == "SDH":
         # The falx and the tentorium hold a convexity subdural on its own side and above.

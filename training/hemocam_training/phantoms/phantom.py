@@ -101,7 +101,7 @@ def _draw_head(grid: HeadGrid, clots: list[Clot], rng: np.random.Generator) -> t
     x, y, z = _coordinates(grid, rng)
     level = int(np.searchsorted(grid.z_mm, -35))
     floor = floor_height(x[level], y[level], shape.base_shift_mm)
-    floor = floor + 1.5 * grid.noise(rng, 25)[level]
+    floor = floor + 2.2 * grid.noise(rng, 25)[level]
     vault = vault_depth(shape, x, y, z)
     depth = np.minimum(vault, (z - floor) * np.float32(0.8))
     zeros = np.zeros_like(vault)

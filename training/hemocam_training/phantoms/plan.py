@@ -21,8 +21,8 @@ MIXTURES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.10, ("SDH",)),
     (0.05, ("SDH", "SAH")),
     (0.04, ("SDH", "IPH", "SAH")),
-    (0.10, ("EDH",)),
-    (0.02, ("EDH", "SAH")),
+    (0.13, ("EDH",)),
+    (0.03, ("EDH", "SAH")),
     (0.02, ("EDH", "SDH")),
     (0.01, ("IPH", "IVH", "SAH", "SDH")),
 )
@@ -139,8 +139,8 @@ def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
 
 
 def _plan_edh(rng: np.random.Generator, repeats: int) -> Clot:
-    thickness = float(np.clip(rng.lognormal(np.log(13), 0.45), 4, 38))
-    along = float(np.clip(thickness * rng.uniform(1.3, 2.4) + 6, 12, 52))
+    thickness = float(np.clip(rng.lognormal(np.log(11), 0.45), 3.5, 28))
+    along = float(np.clip(thickness * rng.uniform(1.2, 2.2) + 6, 11, 46))
     kind = str(rng.choice(["plain", "swirl"], p=[0.7, 0.3]))
     return Clot("EDH", kind, _side_direction(rng, -0.35, 0.6), (along, along * rng.uniform(0.7, 1.0), thickness),
                 rng.normal(61, 6), 0.06)
