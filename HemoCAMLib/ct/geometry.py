@@ -36,7 +36,8 @@ class SliceGeometry:
     def normal(self) -> Vector:
         """[3] unit normal: row direction × column direction."""
         normal: Vector = np.cross(self.row_direction, self.column_direction)
-        return normal / np.linalg.norm(normal)
+        unit: Vector = normal / np.linalg.norm(normal)
+        return unit
 
     @property
     def offsets_mm(self) -> Vector:
