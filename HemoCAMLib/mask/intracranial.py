@@ -32,7 +32,10 @@ ENCLOSED = 0.9
 #: ...or in this share where the region is so large that only brain can be: a piece of skull may be missing.
 PARTLY_ENCLOSED, LARGE_REGION_MM2 = 0.55, 3500.0
 
-#: What a region of a lone slice must reach instead: no neighbour tells muscle within the jaw, or an eye, from brain.
+#: A pixel on the straight line that would close the skull's gap sees bone in half of the directions.
+BEHIND_GAP = 0.46
+
+#: What a region must reach that no neighbouring slab confirms: muscle within the jaw and eyes do not.
 ENCLOSED_ALONE, DEPTH_ALONE_MM = 0.99, 10.0
 
 #: Area of the foramen magnum; the space ends where it has narrowed to this on the way down.
@@ -48,10 +51,10 @@ def intracranial_space(scan: LowResolutionScan) -> Mask:
     enclosed = share_of_directions_blocked(bone)
     soft = ~bone & (scan.mean_hu > SOFT_TISSUE_HU[0]) & (scan.mean_hu < SOFT_TISSUE_HU[1])
     depth_mm = _depth_mm(soft, scan.pixel_mm)
-    core = _enclosed_regions(depth_mm, enclosed, scan.pixel_mm)
-    core = _main_body(core)
+    likely, certain = _enclosed_regions(depth_mm, enclosed, scan.pixel_mm)
+    core = certain if scan.mean_hu.shape[0] == 1 else certain | _main_body(likely)
     core = _without_spinal_canal(core, scan)
-    return _regained(core, soft & (enclosed > PARTLY_ENCLOSED), scan.pixel_mm)
+    return _regained(core, soft & (enclosed > BEHIND_GAP), scan.pixel_mm)
 
 
 def skull(scan: LowResolutionScan) -> Mask:
@@ -116,33 +119,33 @@ def _depth_mm(region: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32
     return depth_mm
 
 
-def _enclosed_regions(depth_mm: NDArray[np.float32], enclosed: Share, pixel_mm: tuple[float, float]) -> Mask:
-    """The in-plane regions of the eroded soft tissue that lie within the skull, by how much bone surrounds them."""
+def _enclosed_regions(
+    depth_mm: NDArray[np.float32], enclosed: Share, pixel_mm: tuple[float, float]
+) -> tuple[Mask, Mask]:
+    """The in-plane regions of the eroded soft tissue that are surrounded by bone: (those that may be, those that are)
+    inside the skull."""
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
     core = depth_mm > NECK_RADIUS_MM
     numbered, count = ndimage.label(core, structure=in_plane)
     if count == 0:
-        return core
+        return core, core
     pixels = np.bincount(numbered.ravel(), minlength=count + 1)
     share = np.bincount(numbered.ravel(), weights=enclosed.ravel(), minlength=count + 1) / np.maximum(pixels, 1)
-    large = pixels * pixel_mm[0] * pixel_mm[1] >= LARGE_REGION_MM2
-    alone = depth_mm.shape[0] == 1
-    kept = (share >= (ENCLOSED_ALONE if alone else ENCLOSED)) | (large & (share >= PARTLY_ENCLOSED))
-    if alone:
-        kept &= ndimage.maximum(depth_mm, numbered, np.arange(count + 1)) >= DEPTH_ALONE_MM
-    kept[0] = False
-    result: Mask = kept[numbered]
-    return result
+    deepest_mm = ndimage.maximum(depth_mm, numbered, np.arange(count + 1))
+    partly = (pixels * pixel_mm[0] * pixel_mm[1] >= LARGE_REGION_MM2) & (share >= PARTLY_ENCLOSED)
+    likely = partly | (share >= ENCLOSED)
+    # A lone slice of a head without a piece of skull must still be measured.
+    certain = (share >= ENCLOSED_ALONE) & (deepest_mm >= DEPTH_ALONE_MM)
+    if depth_mm.shape[0] == 1:
+        certain |= partly
+    likely[0] = certain[0] = False
+    return likely[numbered], certain[numbered]
 
 
 def _main_body(core: Mask) -> Mask:
-    """The largest connected part in 3-D; of a lone slice everything, for it may cut several lobes."""
-    if core.shape[0] == 1:
-        return core
-    across = np.zeros((3, 3, 3), bool)
-    across[1] = ndimage.generate_binary_structure(2, 2)
-    across[0, 1, 1] = across[2, 1, 1] = True
+    """The largest connected part in 3-D; neighbouring slabs are connected where they overlap."""
+    across = ndimage.generate_binary_structure(3, 1)
     numbered, count = ndimage.label(core, structure=across)
     if count < 2:
         return core
@@ -153,16 +156,14 @@ def _main_body(core: Mask) -> Mask:
 
 
 def _without_spinal_canal(core: Mask, scan: LowResolutionScan) -> Mask:
-    """The core down to where it has narrowed to the foramen magnum, seen from its widest slab towards the feet."""
-    areas = core.sum(axis=(1, 2)) * (scan.pixel_mm[0] * scan.pixel_mm[1])
-    if core.shape[0] == 1:
+    """The core from where it is wider than the foramen magnum, seen from the feet."""
+    areas_mm2 = np.count_nonzero(core, axis=(1, 2)) * (scan.pixel_mm[0] * scan.pixel_mm[1])
+    wide = np.flatnonzero(areas_mm2 >= _eroded_area_mm2(FORAMEN_MAGNUM_MM2))
+    if core.shape[0] == 1 or wide.size == 0:
         return core
-    widest = int(areas.argmax())
-    narrow = np.flatnonzero(areas[:widest] < _eroded_area_mm2(FORAMEN_MAGNUM_MM2))
-    if narrow.size:
-        core = core.copy()
-        core[: narrow[-1] + 1] = False
-    return core
+    head: Mask = core.copy()
+    head[: wide[0]] = False
+    return head
 
 
 def _eroded_area_mm2(area_mm2: float) -> float:

@@ -1,0 +1,84 @@
+"""New label maps from stored activation maps: what a slider for thresholds needs, without the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from HemoCAMLib.ct.geometry import SliceGeometry
+from HemoCAMLib.mask.components import ComponentAccumulator
+from HemoCAMLib.mask.label_slice import label_slice
+from HemoCAMLib.mask.settings import MaskSettings
+
+
+class SliceMasks(Protocol):
+    """Anything that gives the [rows, columns] mask of a slice: a list, an array, :class:`PackedMasks`."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.bool_]: ...
+
+
+class PackedMasks:
+    """Masks of a whole scan at one bit per pixel: 32 KiB for 512 × 512, so that they can be kept while a user tries.
+
+    >>> masks = PackedMasks()
+    >>> masks.append(np.eye(3, dtype=bool))
+    >>> bool((masks[0] == np.eye(3)).all())
+    True
+    """
+
+    def __init__(self) -> None:
+        self._packed: list[tuple[NDArray[np.uint8], tuple[int, ...]]] = []
+
+    def append(self, mask: NDArray[np.bool_]) -> None:
+        """Adds the next slice's [rows, columns] mask."""
+        self._packed.append((np.packbits(mask), mask.shape))
+
+    def __len__(self) -> int:
+        return len(self._packed)
+
+    def __getitem__(self, index: int) -> NDArray[np.bool_]:
+        packed, shape = self._packed[index]
+        return np.unpackbits(packed, count=int(np.prod(shape))).astype(bool).reshape(shape)
+
+
+def label_scan(
+    local_logits: NDArray[np.floating[Any]],
+    probabilities: NDArray[np.floating[Any]],
+    brain: SliceMasks,
+    geometry: SliceGeometry,
+    settings: MaskSettings,
+) -> Iterator[NDArray[np.uint8]]:
+    """Label maps of all slices in order, small lesions removed: the same as an analysis with these settings gives.
+
+    Args:
+        local_logits: [5, slice, h, w] stored maps of the subtypes; may be memory-mapped, a slice is read at a time.
+        probabilities: [5, slice]; a column that is not a number (not analysed yet) gives an empty label map.
+        brain: [rows, columns] masks, one per slice, such as :class:`PackedMasks`.
+        geometry: of the scan.
+        settings: the new settings.
+
+    Yields:
+        [rows, columns] uint8 labels, slice after slice. Without a smallest volume each is made when it is asked for;
+        with one, the label maps that are not empty are held until then.
+    """
+
+    def unfiltered(index: int) -> NDArray[np.uint8]:
+        return label_slice(local_logits[:, index], probabilities[:, index], brain[index], settings)
+
+    count = local_logits.shape[1]
+    if settings.minimum_volume_ml == 0:
+        yield from (unfiltered(index) for index in range(count))
+        return
+    components = ComponentAccumulator(geometry, settings.minimum_volume_ml)
+    kept: dict[int, NDArray[np.uint8]] = {}
+    for index in range(count):
+        labels = unfiltered(index)
+        if labels.any():
+            kept[index] = labels
+            components.add(index, labels)
+    components.finish()
+    for index in range(count):
+        yield components.filter(index, kept.pop(index)) if index in kept else np.zeros(brain[index].shape, np.uint8)
