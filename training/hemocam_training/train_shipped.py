@@ -29,6 +29,7 @@ from HemoCAMLib.subtypes import CLASS_NAMES
 from hemocam_training.augmentation import NoiseBank, augment, windowed
 from hemocam_training.cache import SIZE
 from hemocam_training.losses import classification_loss, consistency_loss
+from hemocam_training.metrics import auroc
 from hemocam_training.stacks import CachedStacks
 
 ARCHITECTURE = "lse-unet"
@@ -144,17 +145,6 @@ def slice_logits(network: LseUNet, data: CachedStacks, bank: NoiseBank, *, sd_hu
             hu = hu + sd_hu * bank.draw(hu.shape[0] * 3, generator).view_as(hu)
             found.append(network(windowed(hu).contiguous(memory_format=torch.channels_last)))
     return torch.cat(found)
-
-
-def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve, ties counted half; NaN where a class is absent."""
-    from scipy.stats import rankdata
-
-    count = int(positive.sum())
-    if count in (0, positive.size):
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - count * (count + 1) / 2) / (count * (positive.size - count)))
 
 
 def validate(weights: dict[str, Tensor], data: CachedStacks, bank: NoiseBank) -> dict[str, float]:

@@ -1,0 +1,126 @@
+"""Turn a checkpoint into the bundle that ships: tune, store in half precision, describe.
+
+    python -m hemocam_training.export_shipped --run RUN --out Resources/models/hemocam-phantom
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from HemoCAMLib.model.bundle import ModelBundle, write_bundle
+from HemoCAMLib.model.metadata import BundleMetadata
+from HemoCAMLib.model.registry import load_network
+from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPE_NAMES
+from hemocam_training.cache import SIZE, TRAINING_SEED, VALIDATION_SEED
+from hemocam_training.phantoms import Phantom, make_phantom
+from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
+from hemocam_training.tuning import Thresholds, tune
+
+NAME = "hemocam-phantom"
+LICENCE = "Apache-2.0"
+INTENDED_USE = (
+    "Research and demonstration only; not for clinical use. Trained on synthetic scans alone: it has never learned "
+    "from a real patient, and its figures on synthetic scans say nothing about real ones. Not a medical device."
+)
+DESCRIPTION = (
+    "LSE-UNet with a small encoder, trained from scratch on class labels of synthetic head CT slices. "
+    "It calls five hemorrhage subtypes per slice and shows where; masks follow from its local logits."
+)
+#: Validation phantoms used for tuning lie beyond those that training looks at between checkpoints.
+TUNING_SEED = VALIDATION_SEED + 10_000
+
+
+def tuning_phantoms(count: int) -> Iterator[Phantom]:
+    """Full-size phantoms with noise, never trained on."""
+    for seed in range(TUNING_SEED, TUNING_SEED + count):
+        yield make_phantom(seed)
+
+
+def describe(thresholds: Thresholds, version: str, progress: list[dict[str, Any]], tuned_on: int) -> BundleMetadata:
+    """The metadata of the model that ships."""
+    last = progress[-1]
+    return BundleMetadata(
+        name=NAME,
+        version=version,
+        description=DESCRIPTION,
+        intended_use=INTENDED_USE,
+        architecture=ARCHITECTURE,
+        arguments=ARGUMENTS,
+        subtypes=CLASS_NAMES,
+        input_size=(SIZE, SIZE),
+        map_layer="merge.0",
+        class_thresholds=thresholds.class_thresholds,
+        mask_thresholds=thresholds.mask_thresholds,
+        minimum_volume_ml=thresholds.minimum_volume_ml,
+        training_data=(
+            {
+                "name": "HemoCAM phantoms (hemocam_training.phantoms)",
+                "licence": LICENCE,
+                "kind": "synthetic head CT made by code; no patient data",
+                "supervision": "class labels of slices only; no masks",
+                "scans": last["scans"],
+                "first_seed": TRAINING_SEED,
+            },
+            {
+                "name": "HemoCAM phantoms, tuning set",
+                "licence": LICENCE,
+                "kind": "synthetic head CT made by code; no patient data",
+                "supervision": "class labels choose the class thresholds; masks choose mask thresholds and the "
+                "smallest lesion volume, nothing else",
+                "scans": tuned_on,
+                "first_seed": TUNING_SEED,
+            },
+        ),
+        metrics={
+            "training": {
+                "slices_seen": last["slices"],
+                "steps": last["step"],
+                "minutes_on_two_cpu_cores": last["minutes"],
+                "script": "hemocam_training.train_shipped",
+            },
+            "validation_phantoms_auroc": last["auroc"],
+            "tuning_phantoms_pooled_dice": thresholds.dice,
+        },
+        authors="The HemoCAM founders",
+        copyright=LICENCE,
+        changelog={version: "Trained on phantoms from class labels only."},
+    )
+
+
+def export(run: Path, out: Path, version: str, scans: int) -> ModelBundle:
+    """Write the bundle, with thresholds tuned on the weights as they are stored."""
+    progress = json.loads((run / "progress.json").read_text())
+    weights = {name: value.numpy() for name, value in load_file(run / "checkpoint.safetensors").items()}
+    none = Thresholds(
+        dict.fromkeys(CLASS_NAMES, 0.5),
+        {"absolute": dict.fromkeys(SUBTYPE_NAMES, 0.5), "per_image": dict.fromkeys(SUBTYPE_NAMES, 125.0)},
+        0.1,
+    )
+    draft = write_bundle(out, describe(none, version, progress, 0), weights, half=True)
+    network = load_network(draft, torch.device("cpu"))
+    found = tune(network, tuning_phantoms(scans), draft.metadata.stack_settings)
+    return write_bundle(out, describe(found, version, progress, scans), weights, half=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Tune and export the model that ships")
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--version", default="0.1.0")
+    parser.add_argument("--scans", type=int, default=24)
+    chosen = parser.parse_args()
+    bundle = export(chosen.run, chosen.out, chosen.version, chosen.scans)
+    shown = bundle.metadata.hemocam_fields()
+    print(json.dumps({key: shown[key] for key in ("class_thresholds", "mask_thresholds", "minimum_volume_ml")}))
+    print(json.dumps(shown["metrics"], indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A network on whole scans: the same stacks, maps and masks as at inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from HemoCAMLib.ct.geometry import SliceGeometry
+from HemoCAMLib.mask.brain_mask import BrainMask
+from HemoCAMLib.mask.components import ComponentAccumulator
+from HemoCAMLib.mask.label_slice import label_slice
+from HemoCAMLib.mask.settings import MaskSettings
+from HemoCAMLib.model.stacks import SliceStacker, StackSettings
+from HemoCAMLib.subtypes import SUBTYPES
+
+BATCH = 4
+
+
+@dataclass(frozen=True, eq=False)
+class ScanMaps:
+    """What the network says of one scan.
+
+    Attributes:
+        probabilities: [slice, class] float32, any first.
+        local_logits: [slice, class, h, w] float32.
+    """
+
+    probabilities: NDArray[np.float32]
+    local_logits: NDArray[np.float32]
+
+
+def scan_maps(network: nn.Module, hu: NDArray[np.int16], settings: StackSettings) -> ScanMaps:
+    """Probabilities and local logits of every slice [slice, row, column]."""
+    stacker = SliceStacker(np.maximum(hu, -1024), settings)
+    network.eval()
+    probabilities, maps = [], []
+    with torch.inference_mode():
+        for start in range(0, len(hu), BATCH):
+            stacks = stacker.stacks(range(start, min(start + BATCH, len(hu))))
+            x = torch.from_numpy(stacks).contiguous(memory_format=torch.channels_last)
+            local = network.head.local_logits(network.trunk(x))
+            maps.append(local.numpy())
+            probabilities.append(torch.sigmoid(network.head.pool(local)).numpy())
+    return ScanMaps(np.concatenate(probabilities), np.concatenate(maps))
+
+
+def scan_labels(
+    found: ScanMaps, hu: NDArray[np.int16], geometry: SliceGeometry, brain: BrainMask, settings: MaskSettings
+) -> NDArray[np.uint8]:
+    """[slice, row, column] labels after gates, thresholds and removal of small lesions."""
+    count = len(SUBTYPES)
+    labels = np.zeros(hu.shape, np.uint8)
+    components = ComponentAccumulator(geometry, settings.minimum_volume_ml)
+    for index in range(len(hu)):
+        gates = found.probabilities[index, -count:]
+        if (gates > np.array(settings.class_thresholds)).any():
+            inside = brain.slice(index, hu[index])
+            labels[index] = label_slice(found.local_logits[index, -count:], gates, inside, settings)
+        components.add(index, labels[index])
+    components.finish()
+    for index in range(len(hu)):
+        labels[index] = components.filter(index, labels[index])
+    return labels
