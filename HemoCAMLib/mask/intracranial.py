@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -26,17 +28,36 @@ NECK_RADIUS_MM = 5.0
 #: How far beyond the eroded core the space may reach again, past the erosion itself.
 REGAIN_MM = 3.0
 
-#: A region of the core is inside the skull where bone lies in this share of the directions around it...
-ENCLOSED = 0.9
-
-#: ...or in this share where the region is so large that only brain can be: a piece of skull may be missing.
-PARTLY_ENCLOSED, LARGE_REGION_MM2 = 0.55, 3500.0
-
 #: A pixel on the straight line that would close the skull's gap sees bone in half of the directions.
 BEHIND_GAP = 0.46
 
-#: What a region must reach that no neighbouring slab confirms: muscle within the jaw and eyes do not.
-ENCLOSED_ALONE, DEPTH_ALONE_MM = 0.99, 10.0
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a region of soft tissue must have around it to count as inside the skull.
+
+    Attributes:
+        enclosed: mean share of in-plane directions in which bone lies. Low for scalp, neck and open orbits.
+        bony: share of its pixels whose nearest other tissue is bone rather than fat or air. Near 1 for brain,
+            near 0 for eyes and muscle, even where bone surrounds those.
+        depth_mm: radius of the largest disc that fits in.
+        area_mm2: of the region after erosion.
+    """
+
+    enclosed: float
+    bony: float
+    depth_mm: float = 0.0
+    area_mm2: float = 0.0
+
+
+#: May be inside: the largest connected body of such regions is taken.
+LIKELY = Surroundings(enclosed=0.9, bony=0.75)
+
+#: So large that only brain can be it, although a piece of skull may be missing or air has entered.
+LARGE = Surroundings(enclosed=0.55, bony=0.5, area_mm2=3500.0)
+
+#: Is inside, although no neighbouring slab confirms it.
+CERTAIN = Surroundings(enclosed=0.99, bony=0.9, depth_mm=10.0)
 
 #: Area of the foramen magnum; the space ends where it has narrowed to this on the way down.
 FORAMEN_MAGNUM_MM2 = 900.0
@@ -50,8 +71,8 @@ def intracranial_space(scan: LowResolutionScan) -> Mask:
     bone = skull(scan)
     enclosed = share_of_directions_blocked(bone)
     soft = ~bone & (scan.mean_hu > SOFT_TISSUE_HU[0]) & (scan.mean_hu < SOFT_TISSUE_HU[1])
-    depth_mm = _depth_mm(soft, scan.pixel_mm)
-    likely, certain = _enclosed_regions(depth_mm, enclosed, scan.pixel_mm)
+    fat_or_air = ~bone & (scan.mean_hu <= SOFT_TISSUE_HU[0])
+    likely, certain = _enclosed_regions(soft, fat_or_air, enclosed, scan.pixel_mm)
     core = certain if scan.mean_hu.shape[0] == 1 else certain | _main_body(likely)
     core = _without_spinal_canal(core, scan)
     return _regained(core, soft & (enclosed > BEHIND_GAP), scan.pixel_mm)
@@ -110,37 +131,51 @@ def _seen_along(bone: Mask, drift: int, step: int) -> Mask:
     return turned_back
 
 
-def _depth_mm(region: Mask, pixel_mm: tuple[float, float]) -> NDArray[np.float32]:
-    """Distance of each pixel from the outside of the region in its slab; the image border counts as outside."""
-    padded = np.pad(region, ((0, 0), (1, 1), (1, 1)))
-    depth_mm = np.zeros(region.shape, np.float32)
-    for slab in np.flatnonzero(region.any(axis=(1, 2))):
-        depth_mm[slab] = ndimage.distance_transform_edt(padded[slab], sampling=pixel_mm)[1:-1, 1:-1]
-    return depth_mm
-
-
 def _enclosed_regions(
-    depth_mm: NDArray[np.float32], enclosed: Share, pixel_mm: tuple[float, float]
+    soft: Mask, fat_or_air: Mask, enclosed: Share, pixel_mm: tuple[float, float]
 ) -> tuple[Mask, Mask]:
-    """The in-plane regions of the eroded soft tissue that are surrounded by bone: (those that may be, those that are)
-    inside the skull."""
+    """The in-plane regions of the eroded soft tissue that may be inside the skull, and those that surely are."""
+    depth_mm, bony = _nearest_other_tissue(soft, fat_or_air, pixel_mm)
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
     core = depth_mm > NECK_RADIUS_MM
     numbered, count = ndimage.label(core, structure=in_plane)
     if count == 0:
         return core, core
-    pixels = np.bincount(numbered.ravel(), minlength=count + 1)
-    share = np.bincount(numbered.ravel(), weights=enclosed.ravel(), minlength=count + 1) / np.maximum(pixels, 1)
+    flat = numbered.ravel()
+    pixels = np.bincount(flat, minlength=count + 1)
+    mean_enclosed = np.bincount(flat, weights=enclosed.ravel(), minlength=count + 1) / np.maximum(pixels, 1)
+    mean_bony = np.bincount(flat, weights=bony.ravel(), minlength=count + 1) / np.maximum(pixels, 1)
     deepest_mm = ndimage.maximum(depth_mm, numbered, np.arange(count + 1))
-    partly = (pixels * pixel_mm[0] * pixel_mm[1] >= LARGE_REGION_MM2) & (share >= PARTLY_ENCLOSED)
-    likely = partly | (share >= ENCLOSED)
-    # A lone slice of a head without a piece of skull must still be measured.
-    certain = (share >= ENCLOSED_ALONE) & (deepest_mm >= DEPTH_ALONE_MM)
-    if depth_mm.shape[0] == 1:
-        certain |= partly
-    likely[0] = certain[0] = False
-    return likely[numbered], certain[numbered]
+
+    def fitting(wanted: Surroundings) -> Mask:
+        fits: Mask = (mean_enclosed >= wanted.enclosed) & (mean_bony >= wanted.bony)
+        fits &= (deepest_mm >= wanted.depth_mm) & (pixels * pixel_mm[0] * pixel_mm[1] >= wanted.area_mm2)
+        fits[0] = False
+        return fits
+
+    large = fitting(LARGE)
+    certain = fitting(CERTAIN)
+    if soft.shape[0] == 1:
+        # A lone slice of a head without a piece of skull must still be measured.
+        certain |= large
+    return (fitting(LIKELY) | large)[numbered], certain[numbered]
+
+
+def _nearest_other_tissue(soft: Mask, fat_or_air: Mask, pixel_mm: tuple[float, float]) -> tuple[Share, Mask]:
+    """Distance (mm) in its slab of each soft pixel to the nearest that is not, and whether that one is bone.
+
+    The image border counts as the outside, and as neither bone nor air.
+    """
+    depth_mm = np.zeros(soft.shape, np.float32)
+    bony = np.zeros(soft.shape, bool)
+    for slab in np.flatnonzero(soft.any(axis=(1, 2))):
+        distance, nearest = ndimage.distance_transform_edt(
+            np.pad(soft[slab], 1), sampling=pixel_mm, return_indices=True
+        )
+        depth_mm[slab] = distance[1:-1, 1:-1]
+        bony[slab] = ~np.pad(fat_or_air[slab], 1)[nearest[0], nearest[1]][1:-1, 1:-1]
+    return depth_mm, bony
 
 
 def _main_body(core: Mask) -> Mask:
