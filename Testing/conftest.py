@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+# Modules that make test inputs; tests are no package, so they are found by path.
+sys.path.append(str(Path(__file__).resolve().parent / "fixtures"))
 
 
 @pytest.fixture(scope="session")

@@ -122,10 +122,11 @@ def read_slice_headers(path: Path) -> list[SliceHeader]:
         raise DamagedDicomError(f"{type(error).__name__} while parsing the header") from error
     values = _Values(dataset)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or "")
-    if str(getattr(dataset.file_meta, "MediaStorageSOPClassUID", "")) == _DIRECTORY_CLASS:
+    sop_class = str(getattr(dataset.file_meta, "MediaStorageSOPClassUID", "") or "") or values.text("SOPClassUID")
+    if sop_class == _DIRECTORY_CLASS:
         return []
-    sop_class = values.text("SOPClassUID")
-    if not values.integer("Rows") and sop_class not in _CT_CLASSES:
+    # A file cut inside its header has no size yet; what is known not to be CT is no loss.
+    if not values.integer("Rows") and sop_class and sop_class not in _CT_CLASSES:
         return []
     if not start:
         raise DamagedDicomError("the header announces an image but the file holds no pixel data")
