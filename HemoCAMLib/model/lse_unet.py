@@ -141,7 +141,8 @@ class UpBlock(nn.Sequential):
 class LocalScore(nn.Module):
     """One scale's classifier: activations [N, K, h, w] to local logits ``W A − b``, [N, C, h, w].
 
-    Its output is the input of the pooling, the layer where the paper takes its heatmaps. The 1×1 convolution has no bias of its own: it would only duplicate b.
+    Its output is the input of the pooling, the layer where the paper takes its heatmaps. The 1×1 convolution
+    has no bias of its own: it would only duplicate b.
 
     Attributes:
         weight: W, [C, K].
