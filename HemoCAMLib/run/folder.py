@@ -185,7 +185,7 @@ class GrowingArray:
             array = np.load(self._path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return False
-        return array.shape == self.shape and array.dtype == self.dtype
+        return bool(array.shape == self.shape and array.dtype == self.dtype)
 
     def _create(self, fill: float | None) -> None:
         with self._path.open("wb") as file:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from HemoCAMLib.model.bundle import ModelBundle
-from HemoCAMLib.model.registry import load_network
+from HemoCAMLib.model.registry import Network, load_network
 
 
 class NetworkCache:
@@ -16,13 +14,13 @@ class NetworkCache:
 
     def __init__(self) -> None:
         self._key: tuple[str, str] | None = None
-        self._network: nn.Module | None = None
+        self._network: Network | None = None
 
     def holds(self, bundle: ModelBundle) -> bool:
         """Whether the bundle's network is loaded, so that its file need not be read again."""
         return self._key is not None and self._key[0] == bundle.metadata.weights_sha256
 
-    def get(self, bundle: ModelBundle, device: str) -> nn.Module:
+    def get(self, bundle: ModelBundle, device: str) -> Network:
         """The bundle's network on a device, in evaluation mode; loaded only where it is not there yet."""
         key = (bundle.metadata.weights_sha256, device)
         if self._network is None or self._key != key:

@@ -84,9 +84,9 @@ def mask_settings(bundle: ModelBundle, job: AnalyzeJob) -> MaskSettings:
 
 
 def _read(folder: RunFolder, job: AnalyzeJob, reporter: Reporter, cancelled: Callable[[], bool]) -> HeadCT:
-    def on_progress(fraction: float) -> None:
+    def on_progress(done: int, total: int) -> None:
         stop_if(cancelled)
-        reporter.progress("reading", fraction)
+        reporter.progress("reading", done / total)
 
     if job.ijk_to_ras is not None:
         array = np.load(folder.input_array_path, allow_pickle=False)

@@ -97,6 +97,11 @@ class PlainWorker:
                 if conversation.cancelling:
                     self._kill()
                 conversation.cancel()
+            except BaseException:
+                # Nobody listens to the run any more, so it must not go on.
+                self._kill()
+                self.close()
+                raise
         raise_for(final[0])
 
     def close(self) -> None:

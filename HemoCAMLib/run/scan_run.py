@@ -16,7 +16,7 @@ from HemoCAMLib.cam import maps
 from HemoCAMLib.ct import HeadCT
 from HemoCAMLib.errors import Cancelled, WorkerFailed
 from HemoCAMLib.mask import BrainMask, ComponentAccumulator, MaskSettings, label_slice
-from HemoCAMLib.measure import Measurer, slice_area_mm2
+from HemoCAMLib.measure import Measurer
 from HemoCAMLib.model import ModelBundle
 from HemoCAMLib.model.registry import Network
 from HemoCAMLib.model.stacks import SliceStacker
@@ -61,6 +61,7 @@ class ScanRun:
         self._classes = ClassOrder(bundle.metadata.subtypes)
         self._compute = Compute(**state.compute)
         self._network = self._load()
+        self._measurer = Measurer(ct.geometry)
         self._stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
         self._labels = RawLabels(folder.raw_labels_path, ct.shape)
         self._count = (len(bundle.metadata.subtypes), ct.shape[0])
@@ -180,19 +181,18 @@ class ScanRun:
     def finish(self) -> dict[str, Any]:
         """Removes small components, measures, writes ``labels.nrrd``; gives the content of ``result.json``."""
         self._reporter.progress("measuring", 1.0)
-        total, geometry = self._ct.shape[0], self._ct.geometry
+        total = self._ct.shape[0]
         with self._reporter.timed("components"):
-            components = ComponentAccumulator(geometry, self._settings.minimum_volume_ml)
+            components = ComponentAccumulator(self._ct.geometry, self._settings.minimum_volume_ml)
             for index in range(total):
                 components.add(index, self._labels.read(index))
             components.finish()
         with self._reporter.timed("measure"):
-            measurer = Measurer(geometry, self._brain.midline)
             for index in range(total):
                 labels = components.filter(index, self._labels.read(index))
                 self._labels.write(index, labels)
-                measurer.add(index, labels)
-            measurements = measurer.finish()
+                self._measurer.add(index, labels)
+            measurements = self._measurer.finish()
         with self._reporter.timed("write"):
             write_labels_nrrd(self._folder.labels_path, self._labels.read, self._ct.shape, self._ct.grid)
         slices = [self._slice_record(index, area) for index, area in enumerate(measurements.area_mm2)]
@@ -200,7 +200,7 @@ class ScanRun:
 
     def _slice_record(self, index: int, area_mm2: dict[str, float] | None = None) -> Message:
         if area_mm2 is None:
-            area_mm2 = slice_area_mm2(self._labels.read(index), self._ct.geometry.pixel_area_mm2)
+            area_mm2 = self._measurer.slice_area_mm2(self._labels.read(index))
         probability = self._classes.probabilities(self._probabilities.read(index))
         return slice_record(self._ct.geometry, index, probability, area_mm2)
 

@@ -190,23 +190,25 @@ def test_a_worker_that_hangs_is_killed_after_the_grace(scan, tiny_bundle, tmp_pa
     with hc.PlainWorker(cancel_grace_s=0.5) as worker:
         worker.start()
 
+        stopped = threading.Event()
+
         def stop(event):
             if event["event"] == "input":
                 os.kill(worker.pid, signal.SIGSTOP)
+                stopped.set()
 
         started_s = time.monotonic()
         with pytest.raises(hc.Cancelled):
             hc.analyze(
                 scan, tmp_path / "run", model=str(tiny_bundle), worker=worker, on_event=stop,
-                cancelled=lambda: True if (tmp_path / "run" / "state.json").exists() else False,
+                cancelled=stopped.is_set,
             )  # fmt: skip
         assert time.monotonic() - started_s < 60
 
 
 def test_a_worker_dies_with_its_parent(scan, tiny_bundle, tmp_path):
     script = (
-        "import sys, HemoCAMLib as hc\n"
-        "w = hc.PlainWorker(); w.start(); print(w.pid, flush=True); sys.stdin.read()\n"
+        "import sys, HemoCAMLib as hc\nw = hc.PlainWorker(); w.start(); print(w.pid, flush=True); sys.stdin.read()\n"
     )
     parent = subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=worker_environment()
@@ -245,7 +247,7 @@ def test_two_workers_do_not_write_to_one_folder(scan, tiny_bundle, worker, tmp_p
 
 def test_commands_that_make_no_sense_are_passed_over(worker, reference):
     worker.start()
-    worker._write(b"\xff\xfe\n[]\n{\"command\": \"dance\"}\n{\"command\": \"analyze\"}\n")
+    worker._write(b'\xff\xfe\n[]\n{"command": "dance"}\n{"command": "analyze"}\n')
     assert worker.pid is not None
     time.sleep(0.2)
     assert _alive(worker.pid)
@@ -281,6 +283,18 @@ def test_an_asyncio_loop_drives_the_worker_and_stays_responsive(scan, tiny_bundl
     assert max(np.diff(ticks)) < 0.5
     assert not (tmp_path / "cancelled" / "result.json").exists()
     assert_same(hc.Result.load(tmp_path / "run"), reference)
+
+
+def test_an_error_in_a_callback_comes_through_and_leaves_no_run_behind(scan, tiny_bundle, tmp_path):
+    def fail(event):
+        if event["event"] == "input":
+            raise ZeroDivisionError
+
+    with hc.PlainWorker() as worker:
+        with pytest.raises(ZeroDivisionError):
+            hc.analyze(scan, tmp_path / "run", model=str(tiny_bundle), worker=worker, on_event=fail)
+        pid = worker.pid
+        assert pid is None or not _alive(pid)
 
 
 def test_callbacks_happen_in_the_callers_thread(scan, tiny_bundle, worker, tmp_path):
