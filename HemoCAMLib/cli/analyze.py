@@ -27,7 +27,7 @@ def analyze_scan(scan: Path, out: Path, *, as_json: bool, overwrite: bool, **set
         HemoCAMError: the scan or model is refused, the worker fails, or the user cancels.
     """
     # What can be refused at once is refused before a process is started and a folder made.
-    if not scan.exists():
+    if not _exists(scan):
         raise InputRefused(
             "CT_NOT_FOUND", "The scan was not found at the given path.", "Check the path for a typing error."
         )
@@ -38,3 +38,11 @@ def analyze_scan(scan: Path, out: Path, *, as_json: bool, overwrite: bool, **set
         write_json(result.fields)
     else:
         print_result(result, output())
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # A name that is too long for the disk, or holds a null character.
+        return False

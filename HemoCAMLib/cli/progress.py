@@ -14,6 +14,7 @@ from HemoCAMLib.subtypes import ANY
 STAGES = {
     "starting": "Starting the analysis process",
     "reading": "Reading the scan",
+    "preparing": "Finding the brain",
     "analysing": "Analysing slices",
     "measuring": "Measuring",
 }
@@ -63,6 +64,7 @@ class ProgressView:
             self._console.print(Text(str(event.get("message", ""))))
         elif kind == "input":
             self._slice_count = int(event.get("slices", 0))
+            self._enter("preparing")
         elif kind == "slices":
             self._count(event["slices"])
         elif kind == "progress":

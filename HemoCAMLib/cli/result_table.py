@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,11 +30,11 @@ def print_result(result: Result, console: Console) -> None:
 def volume_table(result: Result) -> Table:
     """One row a subtype and one for all: mL, ABC/2, diameter, side, lesions, slices."""
     fields = result.fields
-    table = Table(title="Hemorrhage", title_justify="left", show_footer=True)
-    table.add_column("Subtype", footer="All")
-    table.add_column("Volume, mL", justify="right", footer=_number(fields["volume_ml"]["total"]))
-    table.add_column("ABC/2, mL", justify="right")
-    table.add_column("Diameter, mm", justify="right")
+    table = Table(box=SIMPLE_HEAD, show_footer=True, pad_edge=False)
+    table.add_column("Hemorrhage", footer="  All", no_wrap=True)
+    table.add_column("Volume\nmL", justify="right", footer=_number(fields["volume_ml"]["total"]))
+    table.add_column("ABC/2\nmL", justify="right")
+    table.add_column("Diameter\nmm", justify="right")
     table.add_column("Side")
     table.add_column("Lesions", justify="right", footer=str(sum(fields["components"].values())))
     table.add_column("Slices", justify="right", footer=str(_slices_with(result, ANY)))
@@ -42,7 +43,7 @@ def volume_table(result: Result) -> Table:
         red, green, blue = subtype.color_rgb
         found = fields["volume_ml"][name] > 0
         table.add_row(
-            Text.assemble(("■ ", f"rgb({red},{green},{blue})"), subtype.title),
+            Text.assemble(("■ ", f"rgb({red},{green},{blue})"), f"{name} {subtype.title.split()[0].lower()}"),
             _number(fields["volume_ml"][name]),
             _number(fields["abc2_ml"][name]) if found else "",
             _number(fields["largest_diameter_mm"][name]) if found else "",
