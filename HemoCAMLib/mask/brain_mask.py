@@ -22,6 +22,10 @@ SMOOTHED_BELOW_MM = 0.8
 #: Cracks in the skull base narrower than twice this are not brain.
 CRACK_RADIUS_MM = 1.0
 
+#: Along the inner table, where subdural and epidural blood lies, a pixel still counts while bone fills less than
+#: about a fifth of it; the smoothed edge would take half a millimetre off a lesion there.
+INNER_TABLE_HU, INNER_TABLE_MM = 200.0, 1.0
+
 
 class BrainMask:
     """The intracranial space: brain, ventricles, cisterns and the subdural and epidural space up to the inner table.
@@ -75,7 +79,11 @@ class BrainMask:
         reach = _magnified(_with_ring(core), self.factor, brain[window].shape)
         spacing_mm = max(self.pixel_spacing_mm)
         tissue = reach & _soft_tissue(hu[window], smooth=spacing_mm < SMOOTHED_BELOW_MM)
-        brain[window] = touching(_opened(tissue, round(CRACK_RADIUS_MM / spacing_mm)), fine_core)
+        tissue = touching(_opened(tissue, round(CRACK_RADIUS_MM / spacing_mm)), fine_core)
+        rim = reach & ~fine_core & (hu[window] > SOFT_TISSUE_HU[0]) & (hu[window] < INNER_TABLE_HU)
+        for _ in range(round(INNER_TABLE_MM / spacing_mm)):
+            tissue |= _spread(tissue, np.logical_or) & rim
+        brain[window] = tissue
         return brain
 
 
@@ -136,11 +144,20 @@ def _soft_tissue(hu: NDArray[np.int16], *, smooth: bool) -> Mask:
 
 
 def _opened(mask: Mask, radius: int) -> Mask:
-    """The mask opened with a diamond of that many pixels; beyond the window's border its edge goes on."""
+    """The mask opened with a diamond of that many pixels."""
     for keep in (np.logical_and, np.logical_or):
         for _ in range(radius):
-            padded = np.pad(mask, 1, mode="edge")
-            mask = keep(padded[:-2, 1:-1], padded[2:, 1:-1])
-            for side in (padded[1:-1, :-2], padded[1:-1, 2:], padded[1:-1, 1:-1]):
-                keep(mask, side, out=mask)
+            mask = _spread(mask, keep)
     return mask
+
+
+def _spread(mask: Mask, keep: np.ufunc) -> Mask:
+    """Every pixel joined with its four neighbours by and (erosion) or or (dilation); the border goes on outside.
+
+    Several times faster than scipy's morphology on masks of this size.
+    """
+    padded = np.pad(mask, 1, mode="edge")
+    joined: Mask = keep(padded[:-2, 1:-1], padded[2:, 1:-1])
+    for side in (padded[1:-1, :-2], padded[1:-1, 2:], mask):
+        keep(joined, side, out=joined)
+    return joined
