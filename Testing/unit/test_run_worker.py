@@ -133,7 +133,7 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_bits(scan, tiny_bundle
 
         def kill_after_two_batches(event):
             seen.append(event["event"])
-            if seen.count("slices") == 2:
+            if event["event"] == "slices" and seen.count("slices") == 2:
                 os.kill(worker.pid, signal.SIGKILL)
 
         with pytest.raises(hc.WorkerFailed) as caught:
