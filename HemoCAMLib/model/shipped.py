@@ -24,12 +24,15 @@ def shipped_models() -> list[ModelBundle]:
 def find_model(name_or_path: str | os.PathLike[str] | None = None) -> ModelBundle:
     """A model by the name of one that ships, by path, or the first that ships where nothing is asked for.
 
-    A name is looked up among those that ship first; anything else is a path to a folder or a zip.
+    A bare name is looked up among those that ship, then in the working directory; anything else is the path of a
+    folder or a zip.
 
     Raises:
         ModelRefused: ``MODEL_NOT_FOUND``, and those of :meth:`ModelBundle.open`.
     """
     wanted = os.fspath(name_or_path) if name_or_path is not None else ""
+    if Path(wanted).name != wanted:
+        return ModelBundle.open(wanted)
     paths = _shipped_paths()
     if not wanted:
         if not paths:
@@ -38,7 +41,7 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> ModelBundl
     for path in paths:
         if wanted == path.name.removesuffix(".zip"):
             return ModelBundle.open(path)
-    if Path(wanted).name == wanted and not _exists(wanted):
+    if not _exists(wanted):
         names = ", ".join(path.name.removesuffix(".zip") for path in paths) or "none"
         raise ModelRefused(
             "MODEL_NOT_FOUND",
