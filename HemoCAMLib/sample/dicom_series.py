@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from HemoCAMLib.ct import SliceGeometry
 
@@ -112,7 +112,7 @@ def _slice(series: Dataset, hu: NDArray[np.int16], geometry: SliceGeometry, inde
     image.file_meta.MediaStorageSOPClassUID = CTImageStorage
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.file_meta.ImplementationClassUID = f"2.25.{_IMPLEMENTATION.int}"
+    image.file_meta.ImplementationClassUID = UID(f"2.25.{_IMPLEMENTATION.int}")
     image.file_meta.ImplementationVersionName = "HEMOCAM"
     return image
 
