@@ -107,10 +107,12 @@ class _Fields:
         number = "d" if self._second else "f"
         self._pixdim = self._many(number, 8, 104 if self._second else 76)
         self.data_offset = self._offset()
-        slope, self._inter = self._many(number, 2, 176 if self._second else 112)
-        self._scaled = bool(np.isfinite(slope)) and slope != 0
-        self.slope = float(slope) if self._scaled else None
-        self.intercept = (float(self._inter) if np.isfinite(self._inter) else 0.0) if self._scaled else None
+        slope, intercept = self._many(number, 2, 176 if self._second else 112)
+        intercept = float(intercept) if np.isfinite(intercept) else 0.0
+        # One and zero are what writers put where they know of no scaling.
+        scaled = bool(np.isfinite(slope)) and slope != 0 and (slope, intercept) != (1.0, 0.0)
+        self.slope = float(slope) if scaled else None
+        self.intercept = intercept if scaled else None
 
     def _many(self, kind: str, count: int, at: int) -> Vector:
         return np.array(struct.unpack_from(f"{self._order}{count}{kind}", self._raw, at), dtype=np.float64)
@@ -177,10 +179,11 @@ class _Fields:
         norm = b * b + c * c + d * d
         if not np.isfinite([b, c, d, x, y, z]).all():
             return np.zeros((4, 4))
-        if norm > 1.0:
+        # In single precision a half turn never sums to one exactly; nifti1_io.c draws the line at the same place.
+        if norm > 1.0 - 1e-7:
             b, c, d = np.array([b, c, d]) / np.sqrt(norm)
             norm = 1.0
-        a = np.sqrt(max(0.0, 1.0 - norm))
+        a = np.sqrt(1.0 - norm)
         rotation = np.array([
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
             [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],

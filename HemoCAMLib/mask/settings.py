@@ -46,7 +46,7 @@ class MaskSettings:
     minimum_volume_ml: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.scale not in MASK_THRESHOLD_LIMIT:
+        if not isinstance(self.scale, str) or self.scale not in MASK_THRESHOLD_LIMIT:
             raise _refused(f"The mask scale must be 'absolute' or 'per_image', not {self.scale!r}.")
         _check_range("class threshold", self.class_thresholds, 1.0)
         limit = MASK_THRESHOLD_LIMIT[self.scale]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from HemoCAMLib.ct import HeadCT, head_ct_from_array, read_head_ct
+from HemoCAMLib.ct import HeadCT, ScanWarning, head_ct_from_array, read_head_ct
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.mask import BrainMask, BrainMaskBuilder, MaskSettings
 from HemoCAMLib.model import ModelBundle, find_model
@@ -20,6 +20,11 @@ from HemoCAMLib.run.record import MAP_METHOD, input_record
 from HemoCAMLib.run.reporter import Reporter
 from HemoCAMLib.run.scan_run import ScanRun, stop_if
 from HemoCAMLib.run.state import RunState, ScanFingerprint
+
+#: Without it an empty label map would look like a normal scan.
+NO_BRAIN = ScanWarning(
+    "CT_NO_BRAIN", "No space enclosed by the skull was found, so nothing could be marked; only probabilities are given."
+)
 
 
 def run_analysis(
@@ -54,6 +59,9 @@ def run_analysis(
             ct = _read(folder, job, reporter, cancelled)
         with reporter.timed("brain_mask"):
             fingerprint, brain = _survey(ct, cancelled)
+        if brain.is_empty:
+            ct = replace(ct, warnings=(*ct.warnings, NO_BRAIN))
+        reporter.emit({"event": "input", **input_record(ct)})
         state = _open_state(folder, job, fingerprint, bundle, settings)
         with ScanRun(folder, ct, brain, bundle, settings, state, networks, reporter) as scan:
             scan.analyse(cancelled)
@@ -99,7 +107,6 @@ def _read(folder: RunFolder, job: AnalyzeJob, reporter: Reporter, cancelled: Cal
             store=folder.hu_path,
             on_progress=on_progress,
         )
-    reporter.emit({"event": "input", **input_record(ct)})
     return ct
 
 

@@ -133,7 +133,8 @@ class PlainWorker:
             kill_tree(self._process.pid)
 
     def _write(self, data: bytes) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         self._process.stdin.write(data)
 
     def _step(self, conversation: Conversation) -> None:

@@ -16,7 +16,7 @@ from HemoCAMLib.cam import maps
 from HemoCAMLib.ct import HeadCT
 from HemoCAMLib.errors import Cancelled, WorkerFailed
 from HemoCAMLib.mask import BrainMask, ComponentAccumulator, MaskSettings, label_slice
-from HemoCAMLib.measure import Measurer
+from HemoCAMLib.measure import Measurer, MidlinePlane
 from HemoCAMLib.model import ModelBundle
 from HemoCAMLib.model.registry import Network
 from HemoCAMLib.model.stacks import SliceStacker
@@ -61,7 +61,8 @@ class ScanRun:
         self._classes = ClassOrder(bundle.metadata.subtypes)
         self._compute = Compute(**state.compute)
         self._network = self._load()
-        self._measurer = Measurer(ct.geometry)
+        with reporter.timed("brain_mask"):
+            self._measurer = Measurer(ct.geometry, MidlinePlane.from_brain(brain, ct.geometry))
         self._stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
         self._labels = RawLabels(folder.raw_labels_path, ct.shape)
         self._count = (len(bundle.metadata.subtypes), ct.shape[0])

@@ -47,7 +47,7 @@ def test_any_bytes_at_all_are_cut_into_the_same_lines_as_in_one_piece(chunks):
 
 def test_what_is_not_an_event_is_passed_over():
     owner = Owner()
-    owner.talk.bytes_received(b"Downloading...\n[1, 2]\n{\"no\": 1}\n\xff\xfe\n" + encode({"event": "notice"}))
+    owner.talk.bytes_received(b'Downloading...\n[1, 2]\n{"no": 1}\n\xff\xfe\n' + encode({"event": "notice"}))
     assert owner.events == [{"event": "notice"}]
 
 
