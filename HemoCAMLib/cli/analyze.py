@@ -11,6 +11,7 @@ from HemoCAMLib.cli.streams import messages, output, write_json
 from HemoCAMLib.errors import InputRefused
 from HemoCAMLib.model import find_model
 from HemoCAMLib.run.api import analyze
+from HemoCAMLib.run.job import AnalyzeJob
 
 
 def analyze_scan(scan: Path, out: Path, *, as_json: bool, overwrite: bool, **settings: Any) -> None:
@@ -27,6 +28,7 @@ def analyze_scan(scan: Path, out: Path, *, as_json: bool, overwrite: bool, **set
         HemoCAMError: the scan or model is refused, the worker fails, or the user cancels.
     """
     # What can be refused at once is refused before a process is started and a folder made.
+    AnalyzeJob.from_dict(settings)
     if not _exists(scan):
         raise InputRefused(
             "CT_NOT_FOUND", "The scan was not found at the given path.", "Check the path for a typing error."

@@ -96,15 +96,11 @@ class SampleRecipe:
         Each slice's noise is white, drawn from ``default_rng([seed, slice])``, filtered by a Gaussian that wraps
         around, and scaled so that its standard deviation is ``noise_sd_hu``.
         """
-        # What the filter leaves of the variance of white noise is the sum of squares of its kernel.
-        impulse = np.zeros((33, 33))
-        impulse[16, 16] = 1
-        kernel = ndimage.gaussian_filter(impulse, self.noise_correlation_px)
-        scale = self.noise_sd_hu / np.sqrt((kernel**2).sum())
         noisy: NDArray[np.int16] = self.hu.copy()
         for index, plane in enumerate(noisy):
             white = np.random.default_rng([self.seed, index]).standard_normal(plane.shape)
-            noise = ndimage.gaussian_filter(white, self.noise_correlation_px, mode="wrap") * scale
+            noise = ndimage.gaussian_filter(white, self.noise_correlation_px, mode="wrap")
+            noise *= self.noise_sd_hu / noise.std()
             tissue = plane > NOISE_ABOVE_HU
             plane[tissue] += np.rint(noise[tissue]).astype(np.int16)
         return noisy
