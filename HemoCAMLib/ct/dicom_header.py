@@ -113,13 +113,15 @@ def read_slice_headers(path: Path) -> list[SliceHeader]:
         DamagedDicomError: the header is cut or broken, or announces an image that is not there.
     """
     try:
-        dataset, offset, start = _parse(path)
-    except (MemoryError, RecursionError) as error:
-        raise DamagedDicomError(type(error).__name__) from error
-    except OSError:
+        return _headers(path)
+    except (DamagedDicomError, OSError):
         raise
-    except Exception as error:  # pydicom raises many kinds on broken bytes
+    except Exception as error:  # pydicom raises many kinds on broken bytes, some only on access
         raise DamagedDicomError(f"{type(error).__name__} while parsing the header") from error
+
+
+def _headers(path: Path) -> list[SliceHeader]:
+    dataset, offset, start = _parse(path)
     values = _Values(dataset)
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or "")
     sop_class = str(getattr(dataset.file_meta, "MediaStorageSOPClassUID", "") or "") or values.text("SOPClassUID")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +57,7 @@ def read_head_ct(
         UsageError: ``USAGE_CANNOT_WRITE``, the store cannot be written.
     """
     place = _existing(path)
-    # pydicom warns about odd values with the values in the text, which may be a patient's.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet_pydicom():
         if place.is_dir() or place.name.upper() == "DICOMDIR":
             folder = place if place.is_dir() else place.parent
             contents = _contents(folder)
@@ -87,6 +87,23 @@ def head_ct_from_array(
     """
     del allow_gaps
     return volume_from_array(array_kji, ijk_to_ras)
+
+
+@contextlib.contextmanager
+def _quiet_pydicom() -> Iterator[None]:
+    """pydicom warns about odd values and puts them into the text and the log; they may be a patient's."""
+    logger = logging.getLogger("pydicom")
+
+    def drop(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(drop)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeFilter(drop)
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

@@ -69,8 +69,8 @@ def test_several_examinations_in_a_folder_are_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kernel", "kind"),
-    [("H31s", "soft"), ("J40s", "soft"), ("Hr68h", "bone"), ("STANDARD", "soft"), ("BONEPLUS", "bone"), ("STD+", "soft"),
-     ("UB", "soft"), ("YC", "bone"), ("FC26", "soft"), ("FC68", "soft"), ("FC81", "bone"), ("", "unknown"),
+    [("H31s", "soft"), ("J40s", "soft"), ("Hr68h", "bone"), ("STANDARD", "soft"), ("BONEPLUS", "bone"),
+     ("STD+", "soft"), ("UB", "soft"), ("YC", "bone"), ("FC26", "soft"), ("FC68", "soft"), ("FC81", "bone"), ("", "unknown"),
      ("11 Lv2", "unknown"), ("Hr40f\\3", "soft")],
 )  # fmt: skip
 def test_kernels_of_all_vendors_are_sorted(kernel: str, kind: str) -> None:
