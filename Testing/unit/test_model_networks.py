@@ -257,3 +257,32 @@ def test_the_heads_of_both_kinds_are_views_of_the_networks_parameters() -> None:
     assert unet.head.weight.data_ptr() == unet.score[0].weight.data_ptr()
     classifier: Any = build_network("timm-classifier", {"encoder": "test_resnet"}, 2)
     assert classifier.head.weight.data_ptr() == classifier.body.get_classifier().weight.data_ptr()
+
+
+def test_a_head_that_would_overwrite_the_activations_gets_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class InPlace(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = torch.nn.Conv2d(3, 4, 3, stride=4, padding=1)
+            self.fc = torch.nn.Linear(4, 2)
+
+        def forward_features(self, stacks: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.stem(stacks)
+            return features
+
+        def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.fc(torch.nn.functional.relu(features, inplace=True).mean(dim=(-2, -1)))
+            return logits
+
+        def get_classifier(self) -> torch.nn.Module:
+            return self.fc
+
+    monkeypatch.setattr("HemoCAMLib.model.timm_classifier.create_timm_model", lambda *_, **__: InPlace())
+    network: Any = build_network("timm-classifier", {"encoder": "test_resnet"}, 2).eval()
+    with torch.no_grad():
+        activations = network.trunk(torch.randn(1, 3, 32, 32))
+        kept = activations.clone()
+        logits = network.head(activations)
+        assert torch.equal(activations, kept)
+        torch.testing.assert_close(logits, network.body.fc(kept.relu().mean(dim=(-2, -1))))
+    assert isinstance(network.head, OpaqueHead)
