@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, optimize
 
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.mask.brain_mask import BrainMask
@@ -16,11 +16,14 @@ Vector = NDArray[np.float64]
 #: The patient's left in LPS coordinates (DICOM PS3.3 C.7.6.2).
 LEFT = np.array([1.0, 0.0, 0.0])
 
-#: Heads are turned less than this in a scanner, in degrees within the slice.
-LARGEST_TURN_DEG = 30
+#: Turns of the head within the slices that the search starts from, in degrees.
+START_TURNS_DEG = np.arange(-30, 31, 5)
 
-#: Slabs narrower than this share of the widest one have a lopsided outline: skull base, vertex.
-WIDE_SLAB_SHARE = 0.5
+#: A stretch of outline that is further from its mirror image than this counts as this: a bulge, a leak.
+FARTHEST_MM = 8.0
+
+#: Below this height of tissue a roll cannot be told.
+SMALLEST_HEIGHT_MM = 40.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,25 +56,33 @@ class MidlinePlane:
     def from_brain(cls, brain: BrainMask, geometry: SliceGeometry) -> MidlinePlane | None:
         """The plane of symmetry of the intracranial space, which a lesion inside does not shift.
 
-        The turn of the head within the slices is the one for which the space is most like its mirror image; along
-        that axis each slab's middle is the median of the middles of its lines, and a plane is fitted to these.
+        It is the plane across which the space's outline lies closest to its own mirror image: over the turn of the
+        head within the slices, its roll across them, and the position.
 
         Returns:
             None where there is no brain mask or the slices do not run across the body.
         """
         if brain.is_empty or abs(float(geometry.row_direction @ LEFT)) < np.cos(np.radians(60)):
             return None
-        spacing_mm = np.asarray(geometry.pixel_spacing_mm) * brain.factor
-        turn = _turn_rad(brain, spacing_mm, geometry)
-        sideways = np.cos(turn) * geometry.row_direction - np.sin(turn) * geometry.column_direction
-        sideways = sideways if sideways[0] >= 0 else -sideways
-        middles = _slab_middles(brain, geometry, sideways)
-        heights_mm, middles_mm, weights = middles.T
-        slope = _robust_slope(heights_mm, middles_mm, weights)
-        offset_mm = float(_weighted_median(middles_mm - slope * heights_mm, weights))
-        normal = sideways - slope * geometry.normal
-        length = float(np.linalg.norm(normal))
-        return cls(normal / length, offset_mm / length)
+        outline = _Outline.of(brain, geometry)
+        height_mm = float(np.ptp(outline.points_mm[:, 2]))
+        roll_scale = 1.0 if height_mm >= SMALLEST_HEIGHT_MM else 0.0
+
+        def distance_mm(pose: Vector) -> float:
+            return outline.distance_from_mirror_mm(pose[0], pose[1] * roll_scale, pose[2])
+
+        starts = [np.array([turn, 0.0, outline.middle_mm(turn)]) for turn in START_TURNS_DEG.tolist()]
+        start = min(starts, key=distance_mm)
+        simplex = start + np.array([[0, 0, 0], [4, 0, 0], [0, 4, 0], [0, 0, 3]])
+        found = optimize.minimize(
+            distance_mm,
+            start,
+            method="Nelder-Mead",
+            options={"initial_simplex": simplex, "xatol": 0.05, "fatol": 1e-3, "maxfev": 200},
+        )
+        turn, roll, offset_mm = found.x[0], found.x[1] * roll_scale, float(found.x[2])
+        normal = _across(turn, roll) @ outline.frame
+        return cls(normal, offset_mm) if normal[0] >= 0 else cls(-normal, -offset_mm)
 
     def left_mm(self, geometry: SliceGeometry, index: int) -> tuple[float, float, float]:
         """How far left of the plane a slice's pixels lie, in mm: (first pixel, step per row, step per column)."""
@@ -82,70 +93,75 @@ class MidlinePlane:
         return first, per_row, per_column
 
 
-def _turn_rad(brain: BrainMask, spacing_mm: Vector, geometry: SliceGeometry) -> float:
-    """Angle in the slice plane by which the axis of symmetry departs from the columns."""
-    slab_mm = np.bincount(brain.slab_of_slice, weights=geometry.extents_mm)
-    thickness_mm = np.tensordot(slab_mm, brain.space.astype(np.float64), axes=1)
-    rows, columns = np.nonzero(thickness_mm)
-    weights = thickness_mm[rows, columns]
-    points = np.stack([rows, columns], axis=1) * spacing_mm
-    points = points - np.average(points, axis=0, weights=weights)
-    reach = int(np.ceil(np.linalg.norm(points, axis=1).max() / spacing_mm.min())) + 1
+@dataclass(frozen=True, eq=False)
+class _Outline:
+    """The outline of the space in every slab.
 
-    def likeness(angle: float) -> float:
-        across = points @ np.array([-np.sin(angle), np.cos(angle)]) / spacing_mm.min()
-        along = points @ np.array([np.cos(angle), np.sin(angle)]) / spacing_mm.min()
-        cells = (np.round(along).astype(int) + reach, np.round(across).astype(int) + reach)
-        picture = np.zeros((2 * reach + 1, 2 * reach + 1))
-        np.add.at(picture, cells, weights)
-        picture = ndimage.uniform_filter(picture, 3)
-        return float((picture * picture[:, ::-1]).sum() / (picture**2).sum())
+    Attributes:
+        frame: [3, 3] rows: row direction, column direction, normal of the slices.
+        origins_mm: [slab, 3] centre of the first low-resolution pixel, in that frame.
+        spacing_mm: (row, column) of the low-resolution pixels.
+        points_mm: [points, 3] the outline, in that frame.
+        distances_mm: [slab, rows, columns] distance to the outline within the slab.
+    """
 
-    coarse = np.radians(np.arange(-LARGEST_TURN_DEG, LARGEST_TURN_DEG + 1, 3))
-    best = max(coarse, key=likeness)
-    fine = best + np.radians(np.arange(-2.5, 2.6, 0.5))
-    return float(max(fine, key=likeness))
+    frame: Vector
+    origins_mm: Vector
+    spacing_mm: tuple[float, float]
+    points_mm: Vector
+    distances_mm: NDArray[np.float32]
 
-
-def _slab_middles(brain: BrainMask, geometry: SliceGeometry, sideways: Vector) -> NDArray[np.float64]:
-    """[slabs, 3] height along the normal, middle along the sideways direction (mm), and weight of each wide slab."""
-    areas = np.count_nonzero(brain.space, axis=(1, 2))
-    row_mm, column_mm = (spacing * brain.factor for spacing in geometry.pixel_spacing_mm)
-    forwards = np.cross(geometry.normal, sideways)
-    found = []
-    for slab in np.flatnonzero(areas >= WIDE_SLAB_SHARE * areas.max()):
-        origin = geometry.positions_mm[brain.slab_of_slice == slab].mean(axis=0)
+    @classmethod
+    def of(cls, brain: BrainMask, geometry: SliceGeometry) -> _Outline:
+        frame = np.stack([geometry.row_direction, geometry.column_direction, geometry.normal])
+        row_mm, column_mm = (spacing * brain.factor for spacing in geometry.pixel_spacing_mm)
+        rows, columns = np.flatnonzero(brain.space.any(axis=(0, 2))), np.flatnonzero(brain.space.any(axis=(0, 1)))
+        top, left = int(rows[0]), int(columns[0])
+        space = brain.space[:, top : rows[-1] + 1, left : columns[-1] + 1]
+        positions_mm = geometry.positions_mm @ frame.T
+        slices_in_slab = np.bincount(brain.slab_of_slice)
+        sums = [np.bincount(brain.slab_of_slice, weights=axis_mm) for axis_mm in positions_mm.T]
         # A low-resolution pixel's centre is the centre of its block.
-        shift = (brain.factor - 1) / 2
-        origin = origin + shift * geometry.pixel_spacing_mm[0] * geometry.column_direction
-        origin = origin + shift * geometry.pixel_spacing_mm[1] * geometry.row_direction
-        rows, columns = np.nonzero(brain.space[slab])
-        steps = (
-            rows[:, None] * row_mm * geometry.column_direction + columns[:, None] * column_mm * geometry.row_direction
+        in_block = (brain.factor - 1) / 2 * np.array(geometry.pixel_spacing_mm)
+        corner = np.array([left * column_mm + in_block[1], top * row_mm + in_block[0], 0.0])
+        origins_mm = np.stack(sums, axis=1) / slices_in_slab[:, None] + corner
+        slabs = np.flatnonzero(space.any(axis=(1, 2)))
+        distances_mm = np.full(space.shape, FARTHEST_MM, np.float32)
+        points = []
+        for slab in slabs:
+            edge = space[slab] & ~ndimage.binary_erosion(space[slab])
+            distances_mm[slab] = ndimage.distance_transform_edt(~edge, sampling=(row_mm, column_mm))
+            row, column = np.nonzero(edge)
+            steps = np.stack([column * column_mm, row * row_mm, np.zeros(row.size)], axis=1)
+            points.append(origins_mm[slab] + steps)
+        return cls(
+            frame,
+            origins_mm[slabs],
+            (row_mm, column_mm),
+            np.concatenate(points),
+            np.minimum(distances_mm[slabs], np.float32(FARTHEST_MM)),
         )
-        line = np.round(steps @ forwards / max(row_mm, column_mm)).astype(int)
-        line -= line.min()
-        across = steps @ sideways
-        least, most = np.full(line.max() + 1, np.inf), np.full(line.max() + 1, -np.inf)
-        np.minimum.at(least, line, across)
-        np.maximum.at(most, line, across)
-        middles = ((least + most) / 2)[np.isfinite(least)]
-        found.append((float(origin @ geometry.normal), float(origin @ sideways + np.median(middles)), areas[slab]))
-    return np.array(found, np.float64)
+
+    def middle_mm(self, turn_deg: float) -> float:
+        """Mean position of the outline across a head that is turned so far."""
+        return float((self.points_mm @ _across(turn_deg, 0.0)).mean())
+
+    def distance_from_mirror_mm(self, turn_deg: float, roll_deg: float, offset_mm: float) -> float:
+        """Mean distance in mm of the outline's mirror image from the outline."""
+        across = _across(turn_deg, roll_deg)
+        mirrored = self.points_mm - 2 * (self.points_mm @ across - offset_mm)[:, None] * across
+        heights_mm = self.origins_mm[:, 2]
+        slab = np.searchsorted((heights_mm[1:] + heights_mm[:-1]) / 2, mirrored[:, 2])
+        steps = mirrored[:, :2] - self.origins_mm[slab, :2]
+        row = np.round(steps[:, 1] / self.spacing_mm[0]).astype(np.intp)
+        column = np.round(steps[:, 0] / self.spacing_mm[1]).astype(np.intp)
+        _, rows, columns = self.distances_mm.shape
+        within = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        near_mm = self.distances_mm[slab[within], row[within], column[within]]
+        return float((near_mm.sum(dtype=np.float64) + FARTHEST_MM * np.count_nonzero(~within)) / within.size)
 
 
-def _robust_slope(heights: Vector, values: Vector, weights: Vector) -> float:
-    """Weighted median of the slopes between all pairs (Theil-Sen); 0 for fewer than three."""
-    one, other = np.triu_indices(len(heights), 1)
-    if len(heights) < 3:
-        return 0.0
-    run = heights[other] - heights[one]
-    # Near pairs have wild slopes, and say little: pairs count by their distance.
-    pair_weights = np.abs(run) * weights[one] * weights[other]
-    return float(_weighted_median((values[other] - values[one]) / run, pair_weights))
-
-
-def _weighted_median(values: Vector, weights: Vector) -> float:
-    order = np.argsort(values)
-    reached = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+def _across(turn_deg: float, roll_deg: float) -> Vector:
+    """[3] unit vector from one side of the head to the other, in the frame of its slices."""
+    turn, roll = np.radians(turn_deg), np.radians(roll_deg)
+    return np.array([np.cos(turn) * np.cos(roll), -np.sin(turn) * np.cos(roll), np.sin(roll)])
