@@ -209,7 +209,7 @@ def test_ctrl_c_cancels_and_the_same_command_goes_on(scan: Path, tmp_path: Path)
     finished = hemocam(*command[3:], "--threads", "1")
     assert finished.returncode == 0, finished.stderr
     assert "already analysed" in finished.stderr
-    assert "Volume, mL" in finished.stdout
+    assert "Volume" in finished.stdout
 
 
 def test_progress_counts_slices_and_bleeding_ones(capsys: pytest.CaptureFixture[str]) -> None:
