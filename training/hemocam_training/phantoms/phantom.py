@@ -21,6 +21,9 @@ from hemocam_training.phantoms.slices import ScanPlanes, SliceSampler, random_pl
 #: A pixel is labelled where blood fills at least this share of it.
 LABEL_SHARE = 0.5
 
+#: Above it bone has a part in a pixel, and no reader would outline it as blood.
+BONE_EDGE_HU = 110.0
+
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
@@ -87,6 +90,7 @@ def make_phantom(
     clean = scanner_marks(sampler(head.hu, -1000.0), planes, rng)
     clean = clean * np.float32(rng.normal(1, 0.02)) + np.float32(rng.normal(0, 1.0))
     labels = _labels(sampler, shares, clean.shape)
+    labels[clean > BONE_EDGE_HU] = 0
     noise_sd, correlation = float(rng.uniform(2.0, 4.4)), float(rng.uniform(0.55, 1.0))
     noisy = clean
     if noise:

@@ -97,21 +97,21 @@ def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     stretch = np.exp(rng.normal(0, 0.22, 3)) * ((0.85, 1.2, 1.0) if site == "putamen" else (1, 1, 1))
     stretch /= np.prod(stretch) ** (1 / 3)
     rough = radius * rng.choice([rng.uniform(0, 0.12), rng.uniform(0.12, 0.45)])
-    return Clot("IPH", str(site), center, tuple(radius * stretch), rng.normal(60, 6.5), float(rough))
+    return Clot("IPH", str(site), center, tuple(radius * stretch), rng.normal(57, 6.5), float(rough))
 
 
 def _plan_ivh(rng: np.random.Generator, repeats: int) -> Clot:
     kind = str(rng.choice(["dependent", "cast", "one-sided", "patchy"], p=[0.5, 0.2, 0.15, 0.15]))
-    hu = rng.normal(66, 5) if kind in ("cast", "one-sided") else rng.normal(54, 7)
+    hu = rng.normal(64, 6) if kind in ("cast", "one-sided") else rng.normal(52, 7)
     level = rng.uniform(22, 46)
     return Clot("IVH", kind, (rng.choice([-1.0, 1.0]), level, 0.0), (0.0, 0.0, 0.0), hu, rng.uniform(0, 1))
 
 
 def _plan_sah(rng: np.random.Generator, repeats: int) -> Clot:
     kind = str(rng.choice(["cisternal", "convexity", "sylvian"], p=[0.4, 0.4, 0.2]))
-    hu = rng.normal(60, 6)
+    hu = rng.normal(57, 6)
     if kind == "cisternal":
-        return Clot("SAH", kind, (rng.normal(0, 6), rng.normal(-10, 8), -24.0), (rng.uniform(32, 75),) * 3, hu, 0.35)
+        return Clot("SAH", kind, (rng.normal(0, 6), rng.normal(-10, 8), -24.0), (rng.uniform(26, 62),) * 3, hu, 0.35)
     if kind == "sylvian":
         center = (rng.choice([-1, 1]) * 40.0, rng.normal(-6, 8), rng.normal(0, 5))
         return Clot("SAH", kind, center, (rng.uniform(20, 40),) * 3, hu, 0.35)
@@ -128,8 +128,8 @@ def _side_direction(rng: np.random.Generator, low: float, high: float) -> tuple[
 
 
 def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.34, 0.26, 0.14, 0.14, 0.12]))
-    hu = {"acute": rng.normal(62, 6), "mixed": rng.normal(44, 7), "subacute": rng.normal(38, 4),
+    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.30, 0.26, 0.16, 0.18, 0.10]))
+    hu = {"acute": rng.normal(58, 6), "mixed": rng.normal(40, 7), "subacute": rng.normal(38, 4),
           "chronic": rng.uniform(14, 28), "falx": rng.normal(60, 5)}[kind]
     thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 2.5, 22))
     if kind == "falx":
@@ -143,7 +143,7 @@ def _plan_edh(rng: np.random.Generator, repeats: int) -> Clot:
     along = float(np.clip(thickness * rng.uniform(1.2, 2.2) + 6, 11, 46))
     kind = str(rng.choice(["plain", "swirl"], p=[0.7, 0.3]))
     return Clot("EDH", kind, _side_direction(rng, -0.35, 0.6), (along, along * rng.uniform(0.7, 1.0), thickness),
-                rng.normal(61, 6), 0.06)
+                rng.normal(57, 6), 0.06)
 
 
 def push_brain(

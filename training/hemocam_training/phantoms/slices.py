@@ -153,8 +153,9 @@ def _beam_hardening(hu: Field, bone: Field, pixel: float, rng: np.random.Generat
     columns = hu.shape[2]
     x = (np.arange(columns) - columns / 2) * pixel
     middle = np.exp(-((x / rng.uniform(25, 45)) ** 2)).astype(np.float32)
-    fine = rng.standard_normal(load.shape).astype(np.float32)
-    fine = ndimage.gaussian_filter1d(fine, 1.2 / pixel, axis=1) * np.clip(level, 0, 60) * np.float32(0.12 / pixel**0.5)
+    # Drawn for 512 rows at any size, so that a small rendering shows the same streaks.
+    fine = ndimage.gaussian_filter1d(rng.standard_normal((len(hu), FULL_SIZE)), 2.7, axis=1)
+    fine = fine.reshape(*load.shape, -1).mean(axis=2).astype(np.float32) * np.clip(level, 0, 60) * np.float32(0.18)
     band = -strength * np.clip(level, 0, 60) * 0.5 + strength * 2.0 * ripple + strength * 2.0 * fine
     hu += band[:, :, None] * middle * soft
 
