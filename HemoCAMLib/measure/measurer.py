@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.mask.components import LesionForest, SliceRegions, slice_regions
-from HemoCAMLib.measure.diameter import Points, convex_hull_mm, diameters_mm, outline_points_mm
+from HemoCAMLib.measure.diameter import Points, largest_diameter_mm, outline_points_mm, thickness_mm
 from HemoCAMLib.measure.measurements import TOTAL, Measurements, Side
 from HemoCAMLib.measure.midline import MidlinePlane
 from HemoCAMLib.subtypes import ANY, SUBTYPES
@@ -23,6 +24,8 @@ MIDLINE_TOLERANCE_MM = 3.0
 
 #: A lesion below both of these says nothing about the side of its subtype.
 SIDE_VOTE_SHARE, SIDE_VOTE_ML = 0.05, 1.0
+
+Window = tuple[slice, slice]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +83,8 @@ class Measurer:
         midline = self._midline or MidlinePlane.of_image(self._geometry, (labels.shape[0], labels.shape[1]))
         sides = self._count_sides(index, regions, midline)
         self._regions.extend(
-            self._measure_region(index, regions, number, *sides[:, number - 1])
-            for number in range(1, regions.count + 1)
+            self._measure_region(index, regions, number, window, *sides[:, number - 1])
+            for number, window in enumerate(ndimage.find_objects(regions.map), start=1)
         )
 
     def slice_area_mm2(self, labels: NDArray[np.uint8]) -> dict[str, float]:
@@ -126,16 +129,14 @@ class Measurer:
         return np.stack(counts)
 
     def _measure_region(
-        self, index: int, regions: SliceRegions, number: int, left_pixels: int, right_pixels: int
+        self, index: int, regions: SliceRegions, number: int, window: Window, left_pixels: int, right_pixels: int
     ) -> _Region:
-        pixels = regions.map == number
-        rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-        window = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        region = regions.map[window] == number
         spacing_mm = self._geometry.pixel_spacing_mm
-        corner_mm = np.array([regions.top + rows[0], regions.left + columns[0]]) * np.asarray(spacing_mm)
-        outline_mm = outline_points_mm(window, spacing_mm) + corner_mm
+        corner_mm = np.array([regions.top + window[0].start, regions.left + window[1].start]) * spacing_mm
+        outline_mm = outline_points_mm(region, spacing_mm) + corner_mm
         pixel_ml = self._geometry.pixel_area_mm2 * float(self._extents_mm[index]) / 1000
-        count = int(np.count_nonzero(window))
+        count = int(np.count_nonzero(region))
         return _Region(
             index=index,
             label=int(regions.labels[number - 1]),
@@ -144,22 +145,23 @@ class Measurer:
             left_ml=int(left_pixels) * pixel_ml,
             right_ml=int(right_pixels) * pixel_ml,
             outline_mm=outline_mm,
-            diameter_mm=diameters_mm(outline_mm)[0],
+            diameter_mm=largest_diameter_mm(outline_mm)[0],
         )
 
     def _abc2_ml(self, lesion: list[_Region]) -> float:
         """A × B × C / 2 of one lesion.
 
-        A is its largest diameter on the slice where its area is largest, B its extent across A there, C the sum of
-        the true extents of the slices it is seen on (Kothari et al., Stroke 1996, without its weighting of faint
-        slices, with extents along the normal for slice thickness).
+        A is its largest diameter on the slice where its area is largest, B its greatest thickness perpendicular to A
+        there, C the sum of the true extents of the slices it is seen on (Kothari et al., Stroke 1996, without its
+        weighting of faint slices, with extents along the normal for slice thickness).
         """
         area_by_slice: dict[int, float] = {}
         for region in lesion:
             area_by_slice[region.index] = area_by_slice.get(region.index, 0.0) + region.area_mm2
         largest = max(area_by_slice, key=area_by_slice.__getitem__)
         outline_mm = np.concatenate([region.outline_mm for region in lesion if region.index == largest])
-        a_mm, b_mm = diameters_mm(convex_hull_mm(outline_mm))
+        a_mm, direction = largest_diameter_mm(outline_mm)
+        b_mm = thickness_mm(outline_mm, direction, max(self._geometry.pixel_spacing_mm))
         c_mm = float(self._extents_mm[sorted(area_by_slice)].sum())
         return a_mm * b_mm * c_mm / 2 / 1000
 
