@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
@@ -85,6 +85,10 @@ class MaskSettings:
             )
         except UsageError as error:
             raise _model_refused(error.message) from error
+
+    def calls_any(self, probabilities: Iterable[float]) -> bool:
+        """Whether a slice with these probabilities [5] has a subtype above its gate; if not, it stays empty."""
+        return any(p > gate for p, gate in zip(probabilities, self.class_thresholds, strict=True))
 
     def as_dict(self) -> dict[str, object]:
         """The settings as they stand in ``result.json``: thresholds by subtype name."""

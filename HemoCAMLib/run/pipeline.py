@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from HemoCAMLib.ct import HeadCT, ScanWarning, head_ct_from_array, read_head_ct
+from HemoCAMLib.ct import HeadCT, head_ct_from_array, read_head_ct
 from HemoCAMLib.errors import UsageError
-from HemoCAMLib.mask import BrainMask, BrainMaskBuilder, MaskSettings
+from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle, find_model
 from HemoCAMLib.run.compute import choose_compute
 from HemoCAMLib.run.folder import RunFolder
@@ -19,12 +19,7 @@ from HemoCAMLib.run.protocol import Message
 from HemoCAMLib.run.record import MAP_METHOD, input_record
 from HemoCAMLib.run.reporter import Reporter
 from HemoCAMLib.run.scan_run import ScanRun, stop_if
-from HemoCAMLib.run.state import RunState, ScanFingerprint
-
-#: Without it an empty label map would look like a normal scan.
-NO_BRAIN = ScanWarning(
-    "CT_NO_BRAIN", "No space enclosed by the skull was found, so nothing could be marked; only probabilities are given."
-)
+from HemoCAMLib.run.state import RunState, scan_fingerprint
 
 
 def run_analysis(
@@ -57,13 +52,10 @@ def run_analysis(
         settings = mask_settings(bundle, job)
         with reporter.timed("read"):
             ct = _read(folder, job, reporter, cancelled)
-        with reporter.timed("brain_mask"):
-            fingerprint, brain = _survey(ct, cancelled)
-        if brain.is_empty:
-            ct = replace(ct, warnings=(*ct.warnings, NO_BRAIN))
         reporter.emit({"event": "input", **input_record(ct)})
-        state = _open_state(folder, job, fingerprint, bundle, settings)
-        with ScanRun(folder, ct, brain, bundle, settings, state, networks, reporter) as scan:
+        with reporter.timed("fingerprint"):
+            state = _open_state(folder, job, ct, bundle, settings)
+        with ScanRun(folder, ct, bundle, settings, state, networks, reporter) as scan:
             scan.analyse(cancelled)
             fields = scan.finish()
     folder.write_json(folder.result_path, {**fields, "timing_s": reporter.timing_s})
@@ -110,24 +102,13 @@ def _read(folder: RunFolder, job: AnalyzeJob, reporter: Reporter, cancelled: Cal
     return ct
 
 
-def _survey(ct: HeadCT, cancelled: Callable[[], bool]) -> tuple[str, BrainMask]:
-    """The scan's fingerprint and brain mask, from one pass over its slices."""
-    fingerprint, brain = ScanFingerprint(ct), BrainMaskBuilder(ct.geometry)
-    for index in range(ct.shape[0]):
-        stop_if(cancelled)
-        hu = ct.slices[index]
-        fingerprint.add(hu)
-        brain.add(index, hu)
-    return fingerprint.hexdigest(), brain.finish()
-
-
 def _open_state(
-    folder: RunFolder, job: AnalyzeJob, fingerprint: str, bundle: ModelBundle, settings: MaskSettings
+    folder: RunFolder, job: AnalyzeJob, ct: HeadCT, bundle: ModelBundle, settings: MaskSettings
 ) -> RunState:
     """The state to work under; throws away slices that were analysed under another one."""
     former = RunState.load(folder)
     question = {"method": MAP_METHOD, "mask": settings.as_dict()}
-    state = RunState(fingerprint, bundle.metadata.weights_sha256, question)
+    state = RunState(scan_fingerprint(ct), bundle.metadata.weights_sha256, question)
     parts = (folder.probabilities_path, folder.activation_path, folder.raw_labels_path)
     keeps = state.same_answer(former) and all(path.is_file() for path in parts)
     compute = choose_compute(job, former.compute if former is not None and keeps else None)

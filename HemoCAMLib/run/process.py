@@ -30,6 +30,10 @@ def worker_environment() -> dict[str, str]:
         PYTHONUNBUFFERED="1",
         # A stray numpy.py in the folder that the user happens to be in must not be imported (Python 3.11 and newer).
         PYTHONSAFEPATH="1",
+        # Waiting threads that spin make a forward pass five times slower as soon as anything else wants a core.
+        OMP_WAIT_POLICY="PASSIVE",
+        # numpy's products are small here and run beside the network, whose threads are enough.
+        OPENBLAS_NUM_THREADS="1",
         PYTHONPATH=os.pathsep.join(dict.fromkeys(paths)),
     )
     return environment

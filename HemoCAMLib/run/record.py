@@ -35,6 +35,11 @@ class ClassOrder:
     def __init__(self, classes: Sequence[str]) -> None:
         self._rows = {name: row for row, name in enumerate(classes)}
 
+    @property
+    def count(self) -> int:
+        """Number of classes of the model."""
+        return len(self._rows)
+
     def subtype_probabilities(self, probabilities: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """[class] probabilities to those of the five subtypes; 0 where the model does not know one."""
         return np.array([probabilities[self._rows[n]] if n in self._rows else 0 for n in SUBTYPE_NAMES], np.float32)

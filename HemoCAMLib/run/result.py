@@ -78,9 +78,7 @@ class Result:
     @property
     def activation(self) -> NDArray[np.float16]:
         """float16 [class, slice, rows, columns] local logits at the network's map size; mapped, not loaded."""
-        array: NDArray[np.float16] = np.load(
-            RunFolder(self.folder).activation_path, mmap_mode="r", allow_pickle=False
-        )
+        array: NDArray[np.float16] = np.load(RunFolder(self.folder).activation_path, mmap_mode="r", allow_pickle=False)
         return array
 
     def __repr__(self) -> str:

@@ -7,33 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from HemoCAMLib.ct import HeadCT
 from HemoCAMLib.run.folder import RunFolder
 
 
-class ScanFingerprint:
-    """SHA-256 over the geometry and every voxel: two scans with the same one give the same result.
-
-    Args:
-        ct: the scan, whose slices are then added in order.
-    """
-
-    def __init__(self, ct: HeadCT) -> None:
-        geometry = ct.geometry
-        self._digest = hashlib.sha256(
-            repr((ct.shape, geometry.pixel_spacing_mm, geometry.slice_thickness_mm)).encode()
-        )
-        for array in (geometry.positions_mm, geometry.row_direction, geometry.column_direction):
-            self._digest.update(np.ascontiguousarray(array, np.float64).tobytes())
-
-    def add(self, hu: NDArray[np.int16]) -> None:
-        """Takes the next slice, [rows, columns]."""
-        self._digest.update(np.ascontiguousarray(hu).data)
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+def scan_fingerprint(ct: HeadCT) -> str:
+    """SHA-256 over the geometry and every voxel: two scans with the same one give the same result."""
+    geometry = ct.geometry
+    digest = hashlib.sha256(repr((ct.shape, geometry.pixel_spacing_mm, geometry.slice_thickness_mm)).encode())
+    for array in (geometry.positions_mm, geometry.row_direction, geometry.column_direction):
+        digest.update(np.ascontiguousarray(array, np.float64).tobytes())
+    for index in range(ct.shape[0]):
+        digest.update(np.ascontiguousarray(ct.slices[index]).data)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -31,17 +31,19 @@ ORPHAN_GRACE_S = 3.0
 
 
 class EventStream:
-    """Writes events to the host and, while a run is under way, to its ``events.jsonl``."""
+    """Writes events to the host and, while a run is under way, to its ``events.jsonl``; from any thread."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
+        self._lock = threading.Lock()
         self._journal: IO[bytes] | None = None
         self._run_folder = ""
 
     def emit(self, message: Message) -> None:
         """Writes one event to the journal and sends it to the host."""
-        self.record(message)
-        self.send(message)
+        with self._lock:
+            self.record(message)
+            self.send(message)
 
     def record(self, message: Message) -> None:
         """Writes one event, with the wall-clock time, to the journal of the run under way."""

@@ -1,0 +1,171 @@
+"""What is done with a slice once the network has spoken: labels, files, events. Worker side.
+
+It needs one core and the network leaves gaps on all of them, so it runs in a thread beside the network:
+the brain mask is found while the first batches are computed, and a batch is labelled and written while the
+next one is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from HemoCAMLib.ct import HeadCT, ScanWarning
+from HemoCAMLib.mask import BrainMask, ComponentAccumulator, MaskSettings, find_brain, label_slice
+from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
+from HemoCAMLib.run.folder import GrowingArray, RunFolder
+from HemoCAMLib.run.label_file import RawLabels, write_labels_nrrd
+from HemoCAMLib.run.protocol import Message
+from HemoCAMLib.run.record import ClassOrder, slice_record
+from HemoCAMLib.run.reporter import Reporter
+
+#: Batches that may wait to be labelled; more would only hold memory.
+LARGEST_BACKLOG = 2
+
+#: Without it an empty label map would look like a normal scan.
+NO_BRAIN = ScanWarning(
+    "CT_NO_BRAIN", "No space enclosed by the skull was found, so nothing could be marked; only probabilities are given."
+)
+
+
+class SliceDesk:
+    """Takes the network's output batch by batch and keeps the run folder's arrays; use from one thread.
+
+    Args:
+        folder: run folder; slices that it holds already are kept.
+        ct: the scan.
+        classes: class order of the model.
+        settings: of the masks.
+        reporter: takes events; they may come from the desk's own thread.
+    """
+
+    def __init__(
+        self, folder: RunFolder, ct: HeadCT, classes: ClassOrder, settings: MaskSettings, reporter: Reporter
+    ) -> None:
+        self._folder = folder
+        self._ct = ct
+        self._classes = classes
+        self._settings = settings
+        self._reporter = reporter
+        self._labels = RawLabels(folder.raw_labels_path, ct.shape)
+        self._probabilities = GrowingArray(folder.probabilities_path, (classes.count, ct.shape[0]), "<f4", fill=np.nan)
+        self._activation: GrowingArray | None = None
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+        self._brain: Future[BrainMask] = self._thread.submit(self._find_brain)
+
+    def close(self) -> None:
+        """Writes what waits, then lets go of thread and files."""
+        self._thread.shutdown(wait=True)
+        for file in (self._labels, self._probabilities, self._activation):
+            if file is not None:
+                file.close()
+
+    def first_missing(self) -> int:
+        """Index of the first slice that the run folder does not hold; the number of slices where it holds all."""
+        for index in range(self._ct.shape[0]):
+            if np.isnan(self._probabilities.read(index)).any():
+                return index
+        return self._ct.shape[0]
+
+    def announce(self, count: int) -> None:
+        """Sends the event for the first slices of the folder, which a former process analysed."""
+        self._reporter.emit({"event": "slices", "slices": [self._record(index) for index in range(count)]})
+
+    def take(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
+        """Hands over a batch, to be labelled and written in order; waits where too many wait already.
+
+        Args:
+            first: index of the batch's first slice.
+            probabilities: [N, class].
+            local_logits: [N, class, h, w].
+        """
+        self._waiting.append(self._thread.submit(self._write_batch, first, probabilities, local_logits))
+        self._settle(LARGEST_BACKLOG)
+
+    def finish(self) -> tuple[list[Message], Measurements, tuple[ScanWarning, ...]]:
+        """Waits for all batches, removes small components, measures and writes ``labels.nrrd``.
+
+        Returns:
+            the records of all slices, the measurements, and warnings that only the masks could give.
+        """
+        with self._reporter.timed("wait_for_masks"):
+            self._settle(0)
+            brain = self._brain.result()
+        total = range(self._ct.shape[0])
+        with self._reporter.timed("measure"):
+            components = ComponentAccumulator(self._ct.geometry, self._settings.minimum_volume_ml)
+            for index in total:
+                components.add(index, self._labels.read(index))
+            components.finish()
+            measurer = Measurer(self._ct.geometry, MidlinePlane.from_brain(brain, self._ct.geometry))
+            for index in total:
+                labels = components.filter(index, self._labels.read(index))
+                self._labels.write(index, labels)
+                measurer.add(index, labels)
+            measurements = measurer.finish()
+        with self._reporter.timed("write"):
+            write_labels_nrrd(self._folder.labels_path, self._labels.read, self._ct.shape, self._ct.grid)
+        records = [self._record(index, area_mm2) for index, area_mm2 in enumerate(measurements.area_mm2)]
+        return records, measurements, (NO_BRAIN,) if brain.is_empty else ()
+
+    def _settle(self, backlog: int) -> None:
+        """Waits until at most that many batches are unwritten; raises what went wrong with one."""
+        while len(self._waiting) > backlog:
+            self._waiting.popleft().result()
+
+    def _find_brain(self) -> BrainMask:
+        slices = (self._ct.slices[index] for index in range(self._ct.shape[0]))
+        with self._reporter.timed("brain_mask"):
+            brain = find_brain(slices, self._ct.geometry)
+        if brain.is_empty:
+            self._reporter.notice(NO_BRAIN.code, NO_BRAIN.message)
+        return brain
+
+    def _write_batch(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
+        brain = self._brain.result()
+        with self._reporter.timed("masks"):
+            for row in range(len(probabilities)):
+                self._write_slice(first + row, probabilities[row], local_logits[row], brain)
+        records = [self._record(first + row) for row in range(len(probabilities))]
+        self._reporter.emit({"event": "slices", "slices": records})
+
+    def _write_slice(
+        self, index: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16], brain: BrainMask
+    ) -> None:
+        """Writes one slice; its probabilities last, because they mark it as analysed."""
+        if self._activation is None:
+            shape = (*self._probabilities.shape, *local_logits.shape[1:])
+            self._activation = GrowingArray(self._folder.activation_path, shape, "<f2")
+        by_subtype = self._classes.subtype_probabilities(probabilities)
+        if self._settings.calls_any(by_subtype):
+            # From the stored half-precision values, so that a later change of thresholds starts from the same maps.
+            labels = label_slice(
+                self._classes.subtype_maps(local_logits),
+                by_subtype,
+                brain.slice(index, self._ct.slices[index]),
+                self._settings,
+            )
+        else:
+            labels = self._no_labels
+        self._activation.write(index, local_logits)
+        self._labels.write(index, labels)
+        self._probabilities.write(index, probabilities)
+
+    @cached_property
+    def _no_labels(self) -> NDArray[np.uint8]:
+        return np.zeros(self._ct.shape[1:], np.uint8)
+
+    @cached_property
+    def _areas(self) -> Measurer:
+        return Measurer(self._ct.geometry)
+
+    def _record(self, index: int, area_mm2: dict[str, float] | None = None) -> Message:
+        if area_mm2 is None:
+            area_mm2 = self._areas.slice_area_mm2(self._labels.read(index))
+        probability = self._classes.probabilities(self._probabilities.read(index))
+        return slice_record(self._ct.geometry, index, probability, area_mm2)
