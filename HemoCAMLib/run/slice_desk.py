@@ -56,7 +56,7 @@ class SliceDesk:
         self._activation: GrowingArray | None = None
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
-        self._brain: Future[BrainMask] = self._thread.submit(self._find_brain)
+        self._brain: Future[tuple[BrainMask, MidlinePlane | None]] = self._thread.submit(self._find_brain)
 
     def close(self) -> None:
         """Writes what waits, then lets go of thread and files."""
@@ -95,14 +95,14 @@ class SliceDesk:
         """
         with self._reporter.timed("wait_for_masks"):
             self._settle(0)
-            brain = self._brain.result()
+            brain, midline = self._brain.result()
         total = range(self._ct.shape[0])
         with self._reporter.timed("measure"):
             components = ComponentAccumulator(self._ct.geometry, self._settings.minimum_volume_ml)
             for index in total:
                 components.add(index, self._labels.read(index))
             components.finish()
-            measurer = Measurer(self._ct.geometry, MidlinePlane.from_brain(brain, self._ct.geometry))
+            measurer = Measurer(self._ct.geometry, midline)
             for index in total:
                 labels = components.filter(index, self._labels.read(index))
                 self._labels.write(index, labels)
@@ -118,16 +118,17 @@ class SliceDesk:
         while len(self._waiting) > backlog:
             self._waiting.popleft().result()
 
-    def _find_brain(self) -> BrainMask:
+    def _find_brain(self) -> tuple[BrainMask, MidlinePlane | None]:
         slices = (self._ct.slices[index] for index in range(self._ct.shape[0]))
         with self._reporter.timed("brain_mask"):
             brain = find_brain(slices, self._ct.geometry)
+            midline = MidlinePlane.from_brain(brain, self._ct.geometry)
         if brain.is_empty:
             self._reporter.notice(NO_BRAIN.code, NO_BRAIN.message)
-        return brain
+        return brain, midline
 
     def _write_batch(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
-        brain = self._brain.result()
+        brain, _ = self._brain.result()
         with self._reporter.timed("masks"):
             for row in range(len(probabilities)):
                 self._write_slice(first + row, probabilities[row], local_logits[row], brain)
