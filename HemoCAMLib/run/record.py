@@ -61,11 +61,10 @@ class ClassOrder:
 
 
 def input_record(ct: HeadCT) -> dict[str, Any]:
-    """What was read: kind, slices, spacing, tilt, warnings; no names, no dates."""
+    """What was read: kind, slices, spacing, tilt, warnings; no names, no dates, and no path, which may hold both."""
     geometry = ct.geometry
     return {
         "kind": ct.source.kind,
-        "path": ct.source.path,
         "series_instance_uid": ct.source.series_instance_uid,
         "choice": ct.source.choice,
         "slices": ct.shape[0],

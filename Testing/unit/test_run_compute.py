@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from synthetic_head import head_hu
 
-from HemoCAMLib.errors import UsageError
+from HemoCAMLib.errors import UsageError, WorkerFailed
+from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.run.compute import Compute, choose_compute, ran_out_of_memory
+from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.job import AnalyzeJob
+from HemoCAMLib.run.pipeline import run_analysis
+from HemoCAMLib.run.result import Result
 
 
 def test_memory_that_runs_out_halves_the_batch_down_to_one_and_then_goes_to_the_cpu():
@@ -48,3 +54,49 @@ def test_a_choice_from_another_machine_does_not_matter():
 def test_float16_on_a_cpu_is_refused():
     with pytest.raises(UsageError, match="float16"):
         choose_compute(AnalyzeJob("a", device="cpu", precision="float16"))
+
+
+class SmallMemory:
+    """Networks on a computer whose memory holds only so many slices at a time."""
+
+    def __init__(self, slices: int) -> None:
+        self.slices = slices
+
+    def holds(self, bundle):
+        return False
+
+    def get(self, bundle, device):
+        network = load_network(bundle, device)
+        trunk = network.trunk
+
+        def limited(stacks):
+            if len(stacks) > self.slices:
+                torch.empty(1 << 60, dtype=torch.uint8)
+            return trunk(stacks)
+
+        network.trunk = limited
+        return network
+
+
+def _run(path, tiny_bundle, slices):
+    folder = RunFolder(path)
+    affine = np.diag([-3.4, -3.4, 5.0, 1.0])
+    folder.prepare(AnalyzeJob(ijk_to_ras=tuple(map(tuple, affine.tolist())), model=str(tiny_bundle), batch_size=8))
+    np.save(folder.input_array_path, head_hu())
+    events = []
+    run_analysis(folder, folder.read_job(), SmallMemory(slices), events.append)
+    return Result.load(path), [event["message"] for event in events if event["event"] == "notice"]
+
+
+def test_a_run_that_is_short_of_memory_says_so_goes_on_and_finds_the_same(tiny_bundle, tmp_path):
+    plenty, silence = _run(tmp_path / "plenty", tiny_bundle, 8)
+    short, notices = _run(tmp_path / "short", tiny_bundle, 2)
+    assert silence == []
+    assert [notice.rsplit(" ", 1)[1] for notice in notices] == ["4.", "2."]
+    np.testing.assert_allclose(short.probabilities, plenty.probabilities, atol=1e-5)
+    assert short.fields["settings"]["batch_size"] == 2
+
+
+def test_a_run_that_has_no_memory_even_for_one_slice_fails_in_words(tiny_bundle, tmp_path):
+    with pytest.raises(WorkerFailed, match="ran out of memory"):
+        _run(tmp_path / "none", tiny_bundle, 0)
