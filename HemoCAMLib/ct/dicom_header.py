@@ -71,6 +71,7 @@ class SliceHeader:
     photometric: str
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
     padding: int | None
     padding_limit: int | None
@@ -242,6 +243,7 @@ def _one_slice(
     spacing = values.numbers("PixelSpacing", 2)
     frames = values.number("NumberOfFrames")
     allocated = values.integer("BitsAllocated") or 16
+    stored = values.integer("BitsStored") or allocated
     return SliceHeader(
         path=path,
         frame=0,
@@ -264,7 +266,8 @@ def _one_slice(
         samples=values.integer("SamplesPerPixel") or 1,
         photometric=values.text("PhotometricInterpretation").upper() or "MONOCHROME2",
         bits_allocated=allocated,
-        bits_stored=values.integer("BitsStored") or allocated,
+        bits_stored=stored,
+        high_bit=_first(values.integer("HighBit"), stored - 1),
         signed=values.integer("PixelRepresentation") == 1,
         padding=values.integer("PixelPaddingValue"),
         padding_limit=values.integer("PixelPaddingRangeLimit"),
@@ -276,6 +279,10 @@ def _one_slice(
         thickness_mm=_positive(values.number("SliceThickness")) or _positive(values.number("SpacingBetweenSlices")),
         tilt_tag_deg=values.number("GantryDetectorTilt"),
     )
+
+
+def _first(value: int | None, otherwise: int) -> int:
+    return otherwise if value is None else value
 
 
 def _positive(value: float | None) -> float | None:

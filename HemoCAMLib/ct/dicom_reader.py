@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from HemoCAMLib.ct.checks import check_head, check_size, check_spacing
+from HemoCAMLib.ct.dicom_compressed import unreadable
 from HemoCAMLib.ct.dicom_header import SliceHeader
-from HemoCAMLib.ct.dicom_pixels import needs_judgement, read_hu, read_stored, unreadable
+from HemoCAMLib.ct.dicom_pixels import needs_judgement, read_hu, read_stored
 from HemoCAMLib.ct.dicom_series import THREADS, Choice, FolderContents, choose_series
 from HemoCAMLib.ct.dicom_stack import Stack, order_slices
 from HemoCAMLib.ct.head_ct import HeadCT, ScanWarning, SourceIdentity
@@ -74,17 +75,25 @@ def _check_layout(headers: list[SliceHeader]) -> None:
 def _damaged_beside(contents: FolderContents, headers: list[SliceHeader], allow_gaps: bool) -> tuple[ScanWarning, ...]:
     """A damaged file beside the slices may be one of them, at the end of the scan where no hole would show."""
     folders = {header.path.parent for header in headers}
-    count = sum(folder in folders for folder in contents.damaged)
-    if not count:
-        return ()
-    message = f"{count} DICOM file{'s' if count > 1 else ''} beside the slices of this scan cannot be read."
-    if not allow_gaps:
-        raise InputRefused(
-            "CT_UNREADABLE",
-            message,
-            "Copy the scan again; remove damaged files or allow gaps if they are not needed.",
-        )
-    return (ScanWarning("CT_UNREADABLE_FILES", message),)
+    used = {id(header) for header in headers}
+    left = [one for one in contents.headers if one.series_uid == headers[0].series_uid and id(one) not in used]
+    lost = [one for one in left if one.orientation is None and headers[0].orientation is not None]
+    count = sum(folder in folders for folder in contents.damaged) + len(lost)
+    warnings = []
+    if count:
+        message = f"{count} DICOM file{'s' if count > 1 else ''} beside the slices of this scan cannot be read."
+        if not allow_gaps:
+            raise InputRefused(
+                "CT_UNREADABLE",
+                message,
+                "Copy the scan again; remove damaged files or allow gaps if they are not needed.",
+            )
+        warnings.append(ScanWarning("CT_UNREADABLE_FILES", message))
+    others = sum(not one.is_localizer for one in left) - len(lost)
+    if others > 0:
+        images = "1 image of the same series was" if others == 1 else f"{others} images of the same series were"
+        warnings.append(ScanWarning("CT_IMAGES_LEFT_OUT", f"{images} left out: of another kind, size or orientation."))
+    return tuple(warnings)
 
 
 def _judge_values(headers: list[SliceHeader]) -> tuple[Reading, tuple[ScanWarning, ...]]:

@@ -20,7 +20,7 @@ from HemoCAMLib.ct.nrrd_header import read_nrrd_header
 from HemoCAMLib.ct.orientation import canonical_geometry, grid_from_affine, reorientation_of
 from HemoCAMLib.ct.plane_sink import PlaneSink, Slices
 from HemoCAMLib.ct.stored_values import Reading, apply_reading, choose_reading, reading_warning
-from HemoCAMLib.ct.volume_header import VolumeHeader, cut_short, usable_affine
+from HemoCAMLib.ct.volume_header import VolumeHeader, cut_short, not_readable, usable_affine
 from HemoCAMLib.errors import InputRefused
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz")
@@ -182,6 +182,17 @@ def _planes(header: VolumeHeader) -> Iterator[NDArray[Any]]:
         for _ in range(planes):
             data = _read_fully(stream, size)
             yield np.frombuffer(data, header.dtype).reshape(rows, columns)
+        if _reads(stream, size):
+            raise not_readable("the file holds more planes than its header says")
+
+
+def _reads(stream: BinaryIO, size: int) -> bool:
+    """Whether a whole plane more can be read."""
+    try:
+        _read_fully(stream, size)
+    except InputRefused:
+        return False
+    return True
 
 
 def _read_fully(stream: BinaryIO, size: int) -> bytes:

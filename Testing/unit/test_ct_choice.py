@@ -70,8 +70,8 @@ def test_several_examinations_in_a_folder_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kernel", "kind"),
     [("H31s", "soft"), ("J40s", "soft"), ("Hr68h", "bone"), ("STANDARD", "soft"), ("BONEPLUS", "bone"),
-     ("STD+", "soft"), ("UB", "soft"), ("YC", "bone"), ("FC26", "soft"), ("FC68", "soft"), ("FC81", "bone"), ("", "unknown"),
-     ("11 Lv2", "unknown"), ("Hr40f\\3", "soft")],
+     ("STD+", "soft"), ("UB", "soft"), ("YC", "bone"), ("FC26", "soft"), ("FC68", "soft"), ("FC81", "bone"),
+     ("", "unknown"), ("11 Lv2", "unknown"), ("Hr40f\\3", "soft")],
 )  # fmt: skip
 def test_kernels_of_all_vendors_are_sorted(kernel: str, kind: str) -> None:
     assert kernel_kind(kernel) == kind
@@ -154,6 +154,19 @@ def test_two_orientations_in_one_series_are_told_apart(tmp_path: Path) -> None:
     scan = read_head_ct(tmp_path)
     assert scan.shape[0] == 10
     assert "Chosen out of 2" in scan.source.choice
+
+
+def test_a_slice_of_the_series_that_lost_its_orientation_is_not_left_out_silently(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HEAD)
+    edit(paths[-1], ImageOrientationPatient=None)
+    assert code_of(tmp_path) == "CT_UNREADABLE"
+    assert "CT_UNREADABLE_FILES" in {warning.code for warning in read_head_ct(tmp_path, allow_gaps=True).warnings}
+
+
+def test_a_slice_of_the_series_that_claims_another_kind_is_told(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HEAD)
+    edit(paths[-1], Modality="MR")
+    assert {warning.code for warning in read_head_ct(tmp_path).warnings} == {"CT_IMAGES_LEFT_OUT"}
 
 
 def test_colour_images_are_not_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 import SimpleITK
 
-from HemoCAMLib.ct import AIR_HU, HeadCT, dicom_pixels, head_ct_from_array, read_head_ct
+from HemoCAMLib.ct import AIR_HU, HeadCT, dicom_compressed, head_ct_from_array, read_head_ct
 from HemoCAMLib.errors import InputRefused
 
 
@@ -87,7 +87,7 @@ def test_the_jpeg_2000_slice_with_the_wrong_sign_is_read(
     shared_data: Path, plugins: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not plugins:
-        monkeypatch.setattr(dicom_pixels, "_decodable", lambda syntax: False)
+        monkeypatch.setattr(dicom_compressed, "_decodable", lambda syntax: False)
     path = shared_data / "pydicom_headct" / "J2K_pixelrep_mismatch.dcm"
     scan = read_head_ct(path)
     assert scan.geometry.tilt_deg == pytest.approx(22.0, abs=0.01)

@@ -12,7 +12,7 @@ from dicom_writer import slice_dataset, write_series
 from numpy.typing import NDArray
 from synthetic_head import head_hu
 
-from HemoCAMLib.ct import AIR_HU, dicom_pixels, read_head_ct
+from HemoCAMLib.ct import AIR_HU, dicom_compressed, read_head_ct
 from HemoCAMLib.ct.stored_values import Reading, choose_reading
 from HemoCAMLib.errors import InputRefused
 
@@ -149,7 +149,7 @@ def test_without_pydicom_plugins_gdcm_reads_the_same(
     tmp_path: Path, syntax: str, signed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Slicer's Python has no pylibjpeg; SimpleITK is always there."""
-    monkeypatch.setattr(dicom_pixels, "_decodable", lambda syntax: False)
+    monkeypatch.setattr(dicom_compressed, "_decodable", lambda syntax: False)
     slope = 1.0 if signed else 2.0
     head = (HEAD // 2 * 2).astype(np.int16)
     write_series(tmp_path, head, compress=syntax, signed=signed, slope=slope, intercept=0.0 if signed else -1024.0)
@@ -183,7 +183,7 @@ def test_files_that_gdcm_compressed_are_read(
     tmp_path: Path, compressor: str, plugins: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not plugins:
-        monkeypatch.setattr(dicom_pixels, "_decodable", lambda syntax: False)
+        monkeypatch.setattr(dicom_compressed, "_decodable", lambda syntax: False)
     _write_with_gdcm(tmp_path, compressor)
     np.testing.assert_array_equal(read_head_ct(tmp_path).hu, EXPECTED)
 
@@ -195,7 +195,7 @@ def test_a_cut_compressed_slice_is_refused(
     tmp_path: Path, plugins: bool, syntax: str, kept: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not plugins:
-        monkeypatch.setattr(dicom_pixels, "_decodable", lambda syntax: False)
+        monkeypatch.setattr(dicom_compressed, "_decodable", lambda syntax: False)
     paths = write_series(tmp_path, HEAD, compress=syntax)
     data = paths[2].read_bytes()
     paths[2].write_bytes(data[: int(len(data) * kept)])
