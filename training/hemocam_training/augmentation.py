@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from hemocam_training.phantoms import ct_noise
 
@@ -69,8 +69,8 @@ def augment(stacks_hu: Tensor, same: Tensor, bank: NoiseBank, generator: torch.G
         ],
         1,
     )
-    grid = F.affine_grid(theta, [count, depth, rows, columns], align_corners=False)
-    moved = F.grid_sample(stacks_hu + 1000.0, grid, mode="bilinear", align_corners=False) - 1000.0
+    grid = functional.affine_grid(theta, [count, depth, rows, columns], align_corners=False)
+    moved = functional.grid_sample(stacks_hu + 1000.0, grid, mode="bilinear", align_corners=False) - 1000.0
     if torch.rand((), generator=generator) < 0.35:
         moved = _blurred(moved, float(torch.rand((), generator=generator) * 0.7 + 0.3))
     elif torch.rand((), generator=generator) < 0.2:
@@ -92,6 +92,6 @@ def _blurred(images: Tensor, sigma_px: float) -> Tensor:
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma_px) ** 2)
     taps = (taps / taps.sum()).view(1, 1, -1)
     count, depth, rows, columns = images.shape
-    flat = F.pad(images.reshape(count * depth, 1, rows, columns), (reach,) * 4, mode="replicate")
-    flat = F.conv2d(F.conv2d(flat, taps.unsqueeze(-1)), taps.unsqueeze(-2))
+    flat = functional.pad(images.reshape(count * depth, 1, rows, columns), (reach,) * 4, mode="replicate")
+    flat = functional.conv2d(functional.conv2d(flat, taps.unsqueeze(-1)), taps.unsqueeze(-2))
     return flat.view(count, depth, rows, columns)

@@ -18,16 +18,16 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from HemoCAMLib.mask.brain_mask import BrainMask, find_brain
-from HemoCAMLib.mask.settings import MaskSettings
-from HemoCAMLib.model.bundle import ModelBundle
-from HemoCAMLib.model.registry import load_network
-from HemoCAMLib.subtypes import ANY, CLASS_NAMES, SUBTYPES
 from hemocam_training.cache import TEST_SEED
 from hemocam_training.metrics import auroc, dice
 from hemocam_training.phantoms import Phantom, make_phantom
 from hemocam_training.scans import scan_labels, scan_maps
 from hemocam_training.stacks import labels_from_areas
+from HemoCAMLib.mask.brain_mask import BrainMask, find_brain
+from HemoCAMLib.mask.settings import MaskSettings
+from HemoCAMLib.model.bundle import ModelBundle
+from HemoCAMLib.model.registry import load_network
+from HemoCAMLib.subtypes import ANY, CLASS_NAMES, SUBTYPES
 
 BASELINE_HU, BASELINE_SIGMA_MM, BASELINE_EROSION_MM = 46.0, 1.0, 4.0
 
@@ -67,8 +67,9 @@ class Tally:
             "dice_mean_slice": _mean(self.slice_dice),
             "true_ml_median": _rounded(np.median(true[present])) if present.any() else None,
             "volume_error_ml_median_abs": _rounded(np.median(np.abs(error))) if present.any() else None,
-            "volume_error_relative_median_abs":
-                _rounded(np.median(np.abs(error) / true[present])) if present.any() else None,
+            "volume_error_relative_median_abs": _rounded(np.median(np.abs(error) / true[present]))
+            if present.any()
+            else None,
             "volume_bias_ml_mean": _rounded(error.mean()) if present.any() else None,
             "false_ml_mean_where_absent": _rounded(absent.mean()) if absent.size else None,
         }
@@ -129,10 +130,19 @@ def evaluate(bundle: ModelBundle, seeds: range) -> dict[str, Any]:
             "specificity": _rounded((score <= gate)[~positive].mean()),
         }
     return {
-        "data": {"what": "held-out synthetic head CTs", "scans": len(seeds), "slices": len(scores),
-                 "first_seed": seeds[0], "last_seed": seeds[-1], "matrix": 512},
-        "model": {"name": bundle.metadata.name, "version": bundle.metadata.version,
-                  "weights_sha256": bundle.metadata.weights_sha256},
+        "data": {
+            "what": "held-out synthetic head CTs",
+            "scans": len(seeds),
+            "slices": len(scores),
+            "first_seed": seeds[0],
+            "last_seed": seeds[-1],
+            "matrix": 512,
+        },
+        "model": {
+            "name": bundle.metadata.name,
+            "version": bundle.metadata.version,
+            "weights_sha256": bundle.metadata.weights_sha256,
+        },
         "classification": rates,
         "masks": {name: tally.summary() for name, tally in model.items()},
         "baseline_any": {
@@ -150,9 +160,19 @@ def table(result: dict[str, Any]) -> str:
     rows.append(("HU>46", {}, result["baseline_any"]))
     for name, rate, mask in rows:
         figures = [rate.get("auroc"), rate.get("sensitivity"), rate.get("specificity")]
-        figures += [mask[key] for key in ("dice_pooled", "dice_mean_scan", "dice_mean_slice", "true_ml_median",
-                                          "volume_error_ml_median_abs", "volume_error_relative_median_abs",
-                                          "volume_bias_ml_mean", "false_ml_mean_where_absent")]
+        figures += [
+            mask[key]
+            for key in (
+                "dice_pooled",
+                "dice_mean_scan",
+                "dice_mean_slice",
+                "true_ml_median",
+                "volume_error_ml_median_abs",
+                "volume_error_relative_median_abs",
+                "volume_bias_ml_mean",
+                "false_ml_mean_where_absent",
+            )
+        ]
         lines.append(f"{name:6}" + "".join("      -" if v is None else f"{v:7.3f}" for v in figures))
     return "\n".join(lines)
 

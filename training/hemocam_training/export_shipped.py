@@ -1,6 +1,6 @@
 """Turn a checkpoint into the bundle that ships: tune, store in half precision, describe.
 
-    python -m hemocam_training.export_shipped --run RUN --out Resources/models/hemocam-phantom
+python -m hemocam_training.export_shipped --run RUN --out Resources/models/hemocam-phantom
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from HemoCAMLib.model.bundle import ModelBundle, write_bundle
-from HemoCAMLib.model.metadata import BundleMetadata
-from HemoCAMLib.model.registry import load_network
-from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPE_NAMES
 from hemocam_training.cache import SIZE, TRAINING_SEED, VALIDATION_SEED
 from hemocam_training.phantoms import Phantom, make_phantom
 from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
 from hemocam_training.tuning import Thresholds, tune
+from HemoCAMLib.model.bundle import ModelBundle, write_bundle
+from HemoCAMLib.model.metadata import BundleMetadata
+from HemoCAMLib.model.registry import load_network
+from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPE_NAMES
 
 NAME = "hemocam-phantom"
 LICENCE = "Apache-2.0"

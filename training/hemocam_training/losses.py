@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 #: Weights of the four scales in the classification loss, finest first.
 ALPHA = (2.0, 0.5, 0.25, 0.125)
@@ -24,7 +24,7 @@ def classification_loss(logits: Sequence[Tensor], target: Tensor, known: Tensor)
     """
     total = torch.zeros((), device=target.device)
     for weight, scale in zip(ALPHA, logits, strict=True):
-        loss = F.binary_cross_entropy_with_logits(scale.float(), target, reduction="none")
+        loss = functional.binary_cross_entropy_with_logits(scale.float(), target, reduction="none")
         total = total + weight * (loss * known).sum() / known.sum().clamp(min=1)
     return total
 
@@ -37,5 +37,5 @@ def consistency_loss(local_logits: Sequence[Tensor]) -> Tensor:
     """
     total = torch.zeros((), device=local_logits[0].device)
     for weight, fine, coarse in zip(BETA, local_logits[:-1], local_logits[1:], strict=True):
-        total = total + weight * F.mse_loss(F.avg_pool2d(fine.float(), 2), coarse.float())
+        total = total + weight * functional.mse_loss(functional.avg_pool2d(fine.float(), 2), coarse.float())
     return total

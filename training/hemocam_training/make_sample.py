@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from HemoCAMLib.subtypes import SUBTYPE_NAMES
 from hemocam_training.phantoms import Phantom, make_phantom
+from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
 #: A head with a thalamic bleed that broke into the ventricles, and blood in the cisterns; gantry tilt near 15 degrees.
 SAMPLE_SEED = 4_000_000

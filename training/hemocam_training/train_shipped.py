@@ -23,14 +23,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from HemoCAMLib.model.lse_unet import LseUNet
-from HemoCAMLib.model.registry import build_network
-from HemoCAMLib.subtypes import CLASS_NAMES
 from hemocam_training.augmentation import NoiseBank, augment, windowed
 from hemocam_training.cache import SIZE
 from hemocam_training.losses import classification_loss, consistency_loss
 from hemocam_training.metrics import auroc
 from hemocam_training.stacks import CachedStacks
+from HemoCAMLib.model.lse_unet import LseUNet
+from HemoCAMLib.model.registry import build_network
+from HemoCAMLib.subtypes import CLASS_NAMES
 
 ARCHITECTURE = "lse-unet"
 ARGUMENTS = {"encoder": "resnet10t", "r": 3.0, "decoder_channels": [64, 64, 96, 128]}
@@ -71,7 +71,9 @@ def new_network(seed: int) -> LseUNet:
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def training_step(network: LseUNet, optimiser: torch.optim.Optimizer, x: Tensor, target: Tensor, known: Tensor) -> float:
+def training_step(
+    network: LseUNet, optimiser: torch.optim.Optimizer, x: Tensor, target: Tensor, known: Tensor
+) -> float:
     """One step of equations 6 and 7; the loss before it."""
     with torch.autocast("cpu", torch.bfloat16):
         out = network.deep_supervision(x.contiguous(memory_format=torch.channels_last))
@@ -191,9 +193,14 @@ def fit_to(out: Path, fit: Fit, cache: Path, checkpoint_minutes: float) -> None:
         if done >= 1 or (time.monotonic() - last) / 60 >= checkpoint_minutes:
             scores = validate(fit.average, validation, bank)
             history.append(
-                {"step": fit.step, "slices": fit.step * fit.options.batch, "minutes": round(elapsed, 1),
-                 "loss": round(fit.loss, 4), "scans": len(fit.data.seeds),
-                 "auroc": {name: round(value, 4) for name, value in scores.items()}}
+                {
+                    "step": fit.step,
+                    "slices": fit.step * fit.options.batch,
+                    "minutes": round(elapsed, 1),
+                    "loss": round(fit.loss, 4),
+                    "scans": len(fit.data.seeds),
+                    "auroc": {name: round(value, 4) for name, value in scores.items()},
+                }
             )
             print(json.dumps(history[-1]), flush=True)
             save_file({name: value.contiguous() for name, value in fit.average.items()}, out / "checkpoint.safetensors")

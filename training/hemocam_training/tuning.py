@@ -13,18 +13,40 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from hemocam_training.metrics import youden_threshold
+from hemocam_training.phantoms import Phantom
+from hemocam_training.scans import ScanMaps, scan_labels, scan_maps
+from hemocam_training.stacks import labels_from_areas
 from HemoCAMLib.mask.brain_mask import find_brain
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.mask.upsample import upsample_box
 from HemoCAMLib.model.stacks import StackSettings
 from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
-from hemocam_training.metrics import youden_threshold
-from hemocam_training.phantoms import Phantom
-from hemocam_training.scans import ScanMaps, scan_labels, scan_maps
-from hemocam_training.stacks import labels_from_areas
 
-ABSOLUTE_GRID = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
-                 0.93, 0.96, 0.98, 0.99)
+ABSOLUTE_GRID = (
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.25,
+    0.3,
+    0.35,
+    0.4,
+    0.45,
+    0.5,
+    0.55,
+    0.6,
+    0.65,
+    0.7,
+    0.75,
+    0.8,
+    0.85,
+    0.9,
+    0.93,
+    0.96,
+    0.98,
+    0.99,
+)
 PER_IMAGE_GRID = tuple(range(10, 246, 5))
 VOLUME_GRID_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
@@ -118,5 +140,3 @@ def _smallest_volume(
         if np.mean(scores) > best + 1e-4:
             best, chosen = float(np.mean(scores)), volume
     return chosen
-
-

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from hemocam_training.augmentation import NoiseBank, augment
 from hemocam_training.cache import cached_hu, render_to, small_slices
 from hemocam_training.losses import classification_loss, consistency_loss

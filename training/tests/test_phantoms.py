@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hemocam_training.phantoms import Phantom, ct_noise, make_phantom
 
 from HemoCAMLib.subtypes import SUBTYPE_NAMES, subtype_named
-from hemocam_training.phantoms import Phantom, ct_noise, make_phantom
 
 SIZE = 128
 
 #: Published medians (HU) and how far phantoms may lie from them; facts of real scans.
-PUBLISHED_HU = {"IPH": (56, 9), "IVH": (51, 11), "SAH": (48, 10), "SDH": (31, 25), "EDH": (55, 10)}
+PUBLISHED_HU = {"IPH": (56, 9), "IVH": (51, 11), "SAH": (48, 10), "SDH": (31, 20), "EDH": (55, 10)}
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,15 @@ def test_blood_has_the_published_hounsfield_units(bleeding: dict[str, list[Phant
 
 
 def test_brain_and_bone_have_the_published_hounsfield_units() -> None:
-    for seed in (70, 71, 72):
+    medians = []
+    for seed in (70, 71, 72, 73):
         phantom = make_phantom(seed, SIZE, SIZE, ())
         middle = phantom.hu[int(phantom.geometry.slice_count * 0.6)].astype(float)
         centre = middle[SIZE // 3 : 2 * SIZE // 3, SIZE // 3 : 2 * SIZE // 3]
         brain = centre[(centre > 15) & (centre < 60)]
-        assert 25 < np.median(brain) < 38
+        medians.append(np.median(brain))
         assert 600 < np.percentile(middle[middle > 300], 90) < 1600
+    assert 25 < np.median(medians) < 34
 
 
 def test_edges_are_partial_volumed(bleeding: dict[str, list[Phantom]]) -> None:

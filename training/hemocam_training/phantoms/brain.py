@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -174,7 +175,7 @@ def _draw_ventricles(head: Anatomy, look: BrainLook) -> None:
         )
         horn = ((24, 28, 3, 4.5, 5), (31, 20, -12, 2.6, 3), (31, 6, -22, 1.8, 2.0), (27, -6, -26, 1.6, 2.0))
         for points in (chain, horn):
-            for a, b in zip(points[:-1], points[1:], strict=True):
+            for a, b in pairwise(points):
                 _capsule(head, share, a, b, sign, scale)
     third = sum(look.ventricle_scale) / 2
     for center, radii in (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from HemoCAMLib.subtypes import subtype_named
 from hemocam_training.phantoms.grid import Field, occupancy, smoothstep
 from hemocam_training.phantoms.head import Anatomy
 from hemocam_training.phantoms.plan import Clot
+from HemoCAMLib.subtypes import subtype_named
 
 #: Label value to the 0..1 share of every voxel that this subtype fills.
 Shares = dict[int, Field]

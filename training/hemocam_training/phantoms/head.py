@@ -89,7 +89,8 @@ def vault_depth(shape: HeadShape, x: Field, y: Field, z: Field, grow_mm: float =
     power = np.float32(2.3)
     u_power = u**power
     radius = np.sqrt(u_power + v * v + w * w) + np.float32(1e-3)
-    slope = np.sqrt((1.15 * u_power / np.maximum(u, 0.02) / width) ** 2 + (v / length) ** 2 + (w / height) ** 2) / radius
+    across = 1.15 * u_power / np.maximum(u, 0.02) / width
+    slope = np.sqrt(across**2 + (v / length) ** 2 + (w / height) ** 2) / radius
     return (1 - radius) / slope * np.minimum(1, radius * 1.5 + 0.2)
 
 

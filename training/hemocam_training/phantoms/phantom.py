@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from HemoCAMLib.ct.geometry import SliceGeometry
-from HemoCAMLib.subtypes import ANY, SUBTYPES
 from hemocam_training.phantoms.baits import draw_baits
 from hemocam_training.phantoms.brain import draw_brain, random_look
 from hemocam_training.phantoms.clots import Shares, draw_clots
 from hemocam_training.phantoms.grid import Field, HeadGrid, head_grid
-from hemocam_training.phantoms.head import Anatomy, HeadShape, draw_outside, floor_height, random_shape, vault_depth
+from hemocam_training.phantoms.head import Anatomy, draw_outside, floor_height, random_shape, vault_depth
 from hemocam_training.phantoms.noise import ct_noise
 from hemocam_training.phantoms.plan import Clot, blood_in_csf, choose_subtypes, plan_clots, push_brain
-from hemocam_training.phantoms.slices import ScanPlanes, SliceSampler, random_planes, scanner_marks
+from hemocam_training.phantoms.slices import SliceSampler, random_planes, scanner_marks
+from HemoCAMLib.ct.geometry import SliceGeometry
+from HemoCAMLib.subtypes import ANY, SUBTYPES
 
 #: A pixel is labelled where blood fills at least this share of it.
 LABEL_SHARE = 0.5
@@ -95,9 +95,7 @@ def make_phantom(
     noisy = clean
     if noise:
         noisy = clean + ct_noise(rng, *clean.shape, noise_sd, correlation)
-    return Phantom(
-        _stored(noisy, seed), _stored(clean, seed), labels, planes.geometry, noise_sd, correlation, seed
-    )
+    return Phantom(_stored(noisy, seed), _stored(clean, seed), labels, planes.geometry, noise_sd, correlation, seed)
 
 
 def _draw_head(grid: HeadGrid, clots: list[Clot], rng: np.random.Generator) -> tuple[Anatomy, Shares]:
@@ -139,8 +137,7 @@ def _coordinates(grid: HeadGrid, rng: np.random.Generator) -> tuple[Field, Field
     z = grid.z_mm[:, None, None] - shift[2]
     warp = rng.uniform(0.8, 2.2)
     return tuple(  # type: ignore[return-value]
-        (turn[k, 0] * x + turn[k, 1] * y + turn[k, 2] * z) + np.float32(warp) * grid.noise(rng, 70)
-        for k in range(3)
+        (turn[k, 0] * x + turn[k, 1] * y + turn[k, 2] * z) + np.float32(warp) * grid.noise(rng, 70) for k in range(3)
     )
 
 

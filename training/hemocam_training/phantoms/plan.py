@@ -76,8 +76,13 @@ def plan_clots(rng: np.random.Generator, subtypes: tuple[str, ...]) -> list[Clot
 def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     side = rng.choice([-1.0, 1.0])
     site = rng.choice(["putamen", "thalamus", "lobe", "cerebellum", "pons"], p=[0.28, 0.2, 0.36, 0.1, 0.06])
-    median_ml, largest_ml = {"putamen": (18, 90), "thalamus": (6, 30), "lobe": (14, 110), "cerebellum": (9, 35),
-                             "pons": (3, 9)}[str(site)]
+    median_ml, largest_ml = {
+        "putamen": (18, 90),
+        "thalamus": (6, 30),
+        "lobe": (14, 110),
+        "cerebellum": (9, 35),
+        "pons": (3, 9),
+    }[str(site)]
     volume_ml = float(np.clip(rng.lognormal(np.log(median_ml / repeats**1.5), 1.05), 0.15, largest_ml))
     if site == "putamen":
         center = (side * rng.normal(26, 3), rng.normal(-4, 6), rng.normal(1, 5))
@@ -128,9 +133,14 @@ def _side_direction(rng: np.random.Generator, low: float, high: float) -> tuple[
 
 
 def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.30, 0.26, 0.16, 0.18, 0.10]))
-    hu = {"acute": rng.normal(58, 6), "mixed": rng.normal(40, 7), "subacute": rng.normal(38, 4),
-          "chronic": rng.uniform(14, 28), "falx": rng.normal(60, 5)}[kind]
+    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.22, 0.28, 0.20, 0.22, 0.08]))
+    hu = {
+        "acute": rng.normal(58, 6),
+        "mixed": rng.normal(37, 7),
+        "subacute": rng.normal(36, 4),
+        "chronic": rng.uniform(14, 28),
+        "falx": rng.normal(60, 5),
+    }[kind]
     thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 2.5, 22))
     if kind == "falx":
         thickness = rng.uniform(2, 6)
@@ -142,8 +152,14 @@ def _plan_edh(rng: np.random.Generator, repeats: int) -> Clot:
     thickness = float(np.clip(rng.lognormal(np.log(11), 0.45), 3.5, 28))
     along = float(np.clip(thickness * rng.uniform(1.2, 2.2) + 6, 11, 46))
     kind = str(rng.choice(["plain", "swirl"], p=[0.7, 0.3]))
-    return Clot("EDH", kind, _side_direction(rng, -0.35, 0.6), (along, along * rng.uniform(0.7, 1.0), thickness),
-                rng.normal(57, 6), 0.06)
+    return Clot(
+        "EDH",
+        kind,
+        _side_direction(rng, -0.35, 0.6),
+        (along, along * rng.uniform(0.7, 1.0), thickness),
+        rng.normal(57, 6),
+        0.06,
+    )
 
 
 def push_brain(
@@ -171,8 +187,9 @@ def push_brain(
     return x, y, z
 
 
-def blood_in_csf(grid: HeadGrid, clots: list[Clot], coordinates: tuple[Field, Field, Field],
-                 rough: Field) -> NDArray[np.float32] | None:
+def blood_in_csf(
+    grid: HeadGrid, clots: list[Clot], coordinates: tuple[Field, Field, Field], rough: Field
+) -> NDArray[np.float32] | None:
     """0..1 how bloody the subarachnoid space is at each point; None where no SAH was planned."""
     field: Field | None = None
     x, y, z = coordinates

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from HemoCAMLib.ct.geometry import SliceGeometry
 from hemocam_training.phantoms.grid import Field, HeadGrid
+from HemoCAMLib.ct.geometry import SliceGeometry
 
 FULL_SIZE = 512
 #: Samples through the thickness of a slice.
