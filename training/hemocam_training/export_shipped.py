@@ -43,9 +43,9 @@ def tuning_phantoms(count: int) -> Iterator[Phantom]:
         yield make_phantom(seed)
 
 
-def describe(thresholds: Thresholds, version: str, progress: list[dict[str, Any]], tuned_on: int) -> BundleMetadata:
+def describe(thresholds: Thresholds, version: str, stages: list[dict[str, Any]], tuned_on: int) -> BundleMetadata:
     """The metadata of the model that ships."""
-    last = progress[-1]
+    last = stages[-1]
     return BundleMetadata(
         name=NAME,
         version=version,
@@ -80,10 +80,8 @@ def describe(thresholds: Thresholds, version: str, progress: list[dict[str, Any]
         ),
         metrics={
             "training": {
-                "slices_seen": last["slices"],
-                "steps": last["step"],
-                "minutes_on_two_cpu_cores": last["minutes"],
                 "script": "hemocam_training.train_shipped",
+                "stages": [{key: stage[key] for key in ("size", "step", "slices", "minutes")} for stage in stages],
             },
             "validation_phantoms_auroc": last["auroc"],
             "tuning_phantoms_pooled_dice": thresholds.dice,
@@ -94,24 +92,24 @@ def describe(thresholds: Thresholds, version: str, progress: list[dict[str, Any]
     )
 
 
-def export(run: Path, out: Path, version: str, scans: int) -> ModelBundle:
+def export(runs: list[Path], out: Path, version: str, scans: int) -> ModelBundle:
     """Write the bundle, with thresholds tuned on the weights as they are stored."""
-    progress = json.loads((run / "progress.json").read_text())
-    weights = {name: value.numpy() for name, value in load_file(run / "checkpoint.safetensors").items()}
+    stages = [json.loads((run / "progress.json").read_text())[-1] for run in runs]
+    weights = {name: value.numpy() for name, value in load_file(runs[-1] / "checkpoint.safetensors").items()}
     none = Thresholds(
         dict.fromkeys(CLASS_NAMES, 0.5),
         {"absolute": dict.fromkeys(SUBTYPE_NAMES, 0.5), "per_image": dict.fromkeys(SUBTYPE_NAMES, 125.0)},
         0.1,
     )
-    draft = write_bundle(out, describe(none, version, progress, 0), weights, half=True)
+    draft = write_bundle(out, describe(none, version, stages, 0), weights, half=True)
     network = load_network(draft, torch.device("cpu"))
     found = tune(network, tuning_phantoms(scans), draft.metadata.stack_settings)
-    return write_bundle(out, describe(found, version, progress, scans), weights, half=True)
+    return write_bundle(out, describe(found, version, stages, scans), weights, half=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Tune and export the model that ships")
-    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--run", type=Path, nargs="+", required=True, help="training stages in order")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--scans", type=int, default=24)
