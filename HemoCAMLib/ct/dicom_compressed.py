@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-import SimpleITK
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
@@ -121,6 +120,9 @@ def _gdcm(frame: bytes, header: SliceHeader) -> NDArray[np.generic]:
 
     GDCM parses a damaged file for a long time and with much memory, and it would apply the rescale by itself.
     """
+    # Large, slow to load, and needed by few scans.
+    import SimpleITK
+
     clean = FileDataset("", Dataset(), preamble=b"\0" * 128, file_meta=FileMetaDataset())
     clean.file_meta.TransferSyntaxUID = pydicom.uid.UID(header.transfer_syntax)
     clean.file_meta.MediaStorageSOPClassUID = clean.SOPClassUID = pydicom.uid.CTImageStorage

@@ -10,9 +10,10 @@ import numpy as np
 
 from HemoCAMLib.ct.checks import check_head, check_size, check_spacing
 from HemoCAMLib.ct.dicom_compressed import unreadable
+from HemoCAMLib.ct.dicom_folder import THREADS, FolderContents
 from HemoCAMLib.ct.dicom_header import SliceHeader
 from HemoCAMLib.ct.dicom_pixels import needs_judgement, read_hu, read_stored
-from HemoCAMLib.ct.dicom_series import THREADS, Choice, FolderContents, choose_series
+from HemoCAMLib.ct.dicom_series import Choice, choose_series
 from HemoCAMLib.ct.dicom_stack import Stack, order_slices
 from HemoCAMLib.ct.head_ct import HeadCT, ScanWarning, SourceIdentity
 from HemoCAMLib.ct.orientation import canonical_geometry, reorientation_of

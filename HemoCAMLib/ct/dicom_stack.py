@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from HemoCAMLib.errors import InputRefused
 _SAME_POSITION_MM = 0.02
 #: A slice may lie this far beside the line through the first and the last one.
 _BESIDE_MM = 2.0
+#: A protocol change leaves one step much shorter than both its neighbours; this many come from two scans.
+_SHORT = 0.35
+_SHORT_STEPS = 3
 #: Tilts and uneven steps smaller than these are rounding.
 _TILT_WORTH_SAYING_DEG = 0.5
 _UNEVEN = 0.02
@@ -77,6 +81,7 @@ def order_slices(
         lone = _lone_slice(kept[0])
         return Stack(lone.headers, lone.grid, lone.thickness_mm, (*warnings, *lone.warnings))
     positions = np.stack([_position(header) for header in kept])
+    _refuse_interleaved(kept, np.diff(positions @ normal))
     warnings += _judge_steps(kept, positions, normal, allow_gaps)
     return Stack(kept, _grid(kept[0], positions), None, tuple(warnings))
 
@@ -129,6 +134,18 @@ def _without_duplicates(
 def _same_image(one: SliceHeader, other: SliceHeader, read: Callable[[SliceHeader], NDArray[np.int32]]) -> bool:
     scale = (one.slope or 1.0, one.intercept or 0.0) == (other.slope or 1.0, other.intercept or 0.0)
     return scale and bool(np.array_equal(read(one), read(other)))
+
+
+def _refuse_interleaved(kept: list[SliceHeader], steps_mm: Vector) -> None:
+    """Two scans whose slices lie between each other, told by kernels that alternate or by steps that do."""
+    kernels = [header.kernel for header in kept]
+    changes = sum(one != other for one, other in pairwise(kernels))
+    if changes > 2 * (len(set(kernels)) - 1):
+        raise mixed("slices of different reconstruction kernels")
+    inner = steps_mm[1:-1]
+    short = np.count_nonzero((inner < _SHORT * steps_mm[:-2]) & (inner < _SHORT * steps_mm[2:]))
+    if short >= _SHORT_STEPS:
+        raise mixed("two scans whose slices lie between each other")
 
 
 def _slices(count: int) -> str:

@@ -68,7 +68,12 @@ class SliceGeometry:
 
     @property
     def tilt_deg(self) -> float:
-        """Signed angle of the slice normal away from the body axis, in the sagittal plane; 0 for axial slices."""
+        """Signed angle of the slice normal away from the body axis, in the sagittal plane; 0 for axial slices.
+
+        Positive where the front of a slice lies nearer to the top of the head than its back, as in a scan along the
+        orbitomeatal line. The sign comes from the orientation alone: vendors disagree on that of GantryDetectorTilt
+        (0018,1120), a GE scan with +18.5 and a Philips scan with -18.5 have the same orientation.
+        """
         normal = self.normal * (1.0 if self.normal[2] >= 0 else -1.0)
         return float(np.degrees(np.arctan2(normal[1], normal[2])))
 

@@ -16,7 +16,7 @@ from HemoCAMLib.errors import UsageError
 Slices = NDArray[np.int16] | SliceFile
 
 #: Memory that turning a coronal or sagittal file may take, bytes.
-_TURN_BYTES = 32 * 1024 * 1024
+_TURN_BYTES = 16 * 1024 * 1024
 
 
 class PlaneSink:
@@ -89,7 +89,11 @@ class PlaneSink:
         for first in range(0, count, block):
             wanted = np.arange(first, min(first + block, count))
             stored = count - 1 - wanted if slice_axis in self._turn.flips else wanted
-            gathered = np.stack([np.take(plane, stored, axis=slice_axis - 1) for plane in staged])
+            part = list(staged.shape)
+            part[slice_axis] = len(wanted)
+            gathered = np.empty(part, np.int16)
+            for number, plane in enumerate(staged):
+                np.take(plane, stored, axis=slice_axis - 1, out=gathered[number])
             other_flips = tuple(axis for axis in self._turn.flips if axis != slice_axis)
             turned = np.transpose(np.flip(gathered, other_flips), self._turn.order)
             for index, hu in zip(wanted, turned, strict=True):

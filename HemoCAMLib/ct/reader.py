@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from HemoCAMLib.ct.dicom_folder import FolderContents, is_regular, list_files, read_folder
 from HemoCAMLib.ct.dicom_reader import read_dicom
-from HemoCAMLib.ct.dicom_series import FolderContents, is_regular, list_files, no_image, read_folder
+from HemoCAMLib.ct.dicom_series import no_image
 from HemoCAMLib.ct.head_ct import HeadCT
 from HemoCAMLib.ct.volume_file import NIFTI_SUFFIXES, NRRD_SUFFIXES, read_volume, volume_from_array
 from HemoCAMLib.ct.volume_header import not_readable
@@ -73,7 +74,11 @@ def read_head_ct(
 
 
 def head_ct_from_array(
-    array_kji: NDArray[np.generic], ijk_to_ras: NDArray[np.floating], *, allow_gaps: bool = False
+    array_kji: NDArray[np.generic],
+    ijk_to_ras: NDArray[np.floating],
+    *,
+    allow_gaps: bool = False,
+    store: Path | None = None,
 ) -> HeadCT:
     """A head CT from a volume in memory, as ``slicer.util.arrayFromVolume`` and ``GetIJKToRASMatrix`` give it.
 
@@ -81,12 +86,13 @@ def head_ct_from_array(
         array_kji: [slice, row, column] or [row, column], integers or floats, HU.
         ijk_to_ras: [4, 4] voxel index (i, j, k) to patient coordinates RAS in mm; may shear.
         allow_gaps: accepted for symmetry; a volume with one matrix has no gaps.
+        store: as for :func:`read_head_ct`; with a memory-mapped array nothing is ever held as a whole.
 
     Raises:
         InputRefused: as :func:`read_head_ct`.
     """
     del allow_gaps
-    return volume_from_array(array_kji, ijk_to_ras)
+    return volume_from_array(array_kji, ijk_to_ras, store)
 
 
 @contextlib.contextmanager

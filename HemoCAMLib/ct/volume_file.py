@@ -61,7 +61,9 @@ def read_volume(
     return _build(volume, source, header.warnings, store, on_progress, tilted_step_is_table_step)
 
 
-def volume_from_array(array_kji: NDArray[np.generic], ijk_to_ras: NDArray[np.floating]) -> HeadCT:
+def volume_from_array(
+    array_kji: NDArray[np.generic], ijk_to_ras: NDArray[np.floating], store: Path | None = None
+) -> HeadCT:
     """See :func:`HemoCAMLib.ct.head_ct_from_array`."""
     array = np.asarray(array_kji)
     if array.ndim == 2:
@@ -79,7 +81,7 @@ def volume_from_array(array_kji: NDArray[np.generic], ijk_to_ras: NDArray[np.flo
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     scaled = array.dtype.kind != "u"
     volume = _Volume(shape, lps, lambda: iter(array), scaled, None, None, True)
-    return _build(volume, SourceIdentity(kind="array"), (), None, None, False)
+    return _build(volume, SourceIdentity(kind="array"), (), store, None, False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_writer import AXIAL, edit, slice_dataset, tilted, write_enhanced, write_series
+from dicom_writer import edit, slice_dataset, tilted, write_enhanced, write_series
 from pydicom import Dataset, dcmwrite
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage
 from synthetic_head import head_hu
 
 from HemoCAMLib.ct import AIR_HU, HeadCT, SliceFile, read_head_ct
@@ -316,10 +318,39 @@ def test_long_and_non_ascii_paths_work(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_head_ct(folder, store=folder / "頭.raw").hu, EXPECTED)
 
 
-def test_an_identical_position_in_mm_but_mirrored_rows_is_not_merged(tmp_path: Path) -> None:
-    """Two orientations under one series UID are two series; the one with more slices is read."""
-    write_series(tmp_path / "a", HEAD, orientation=AXIAL)
-    write_series(tmp_path / "b", HEAD[:3], orientation=tilted(20))
-    scan = read_head_ct(tmp_path)
-    assert scan.shape[0] == 8
-    assert "Chosen out of 2" in scan.source.choice
+def test_two_scans_whose_slices_lie_between_each_other_are_refused(tmp_path: Path) -> None:
+    for name, start in (("a", 20.0), ("b", 20.7)):
+        write_series(tmp_path / name, HEAD, positions_mm=[(-100.3, -107.1, start + 5 * index) for index in range(8)])
+    assert refusal(tmp_path).code == "CT_MIXED_SERIES"
+
+
+def test_kernels_that_alternate_are_refused_and_a_change_of_kernel_is_not(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HEAD, ConvolutionKernel="H31s")
+    for path in paths[4:]:
+        edit(path, ConvolutionKernel="H40s")
+    assert read_head_ct(tmp_path).shape[0] == 8
+    for path in paths[1::2]:
+        edit(path, ConvolutionKernel="H60s")
+    assert refusal(tmp_path).code == "CT_MIXED_SERIES"
+
+
+def test_a_contrast_agent_called_none_is_none(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HEAD)
+    edit(paths[0], ContrastBolusAgent="NONE")
+    assert read_head_ct(tmp_path).warnings == ()
+
+
+def test_a_dicomdir_stands_for_its_folder(tmp_path: Path) -> None:
+    write_series(tmp_path / "IMAGES", HEAD)
+    (tmp_path / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
+    with pytest.raises(InputRefused):
+        read_head_ct(tmp_path / "IMAGES" / "DICOMDIR")
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MediaStorageDirectoryStorage, "1.2.3"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    FileDataset("", Dataset(), preamble=b"\0" * 128, file_meta=meta).save_as(
+        tmp_path / "DICOMDIR", enforce_file_format=True
+    )
+    scan = read_head_ct(tmp_path / "DICOMDIR")
+    np.testing.assert_array_equal(scan.hu, EXPECTED)
+    assert scan.warnings == ()

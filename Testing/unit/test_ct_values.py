@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from dicom_writer import slice_dataset, write_series
 from numpy.typing import NDArray
+from pydicom.encaps import get_frame
 from synthetic_head import head_hu
 
 from HemoCAMLib.ct import AIR_HU, dicom_compressed, read_head_ct
@@ -202,3 +204,25 @@ def test_a_cut_compressed_slice_is_refused(
     with pytest.raises(InputRefused) as caught:
         read_head_ct(tmp_path)
     assert caught.value.code in {"CT_TRUNCATED", "CT_UNREADABLE"}
+
+
+def test_a_codestream_that_lies_about_its_size_never_reaches_a_decoder(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, HEAD, compress=JPEG_2000)
+    data = bytearray(paths[1].read_bytes())
+    size = data.index(b"\xff\x4f\xff\x51") + 8
+    data[size : size + 8] = b"\x7f\xff\xff\xff\x7f\xff\xff\xff"
+    paths[1].write_bytes(data)
+    with pytest.raises(InputRefused) as caught:
+        read_head_ct(tmp_path)
+    assert caught.value.code == "CT_UNREADABLE"
+    assert "another size" in caught.value.detail
+
+
+@pytest.mark.parametrize("compressor", ["JPEG", "JPEGLS", "JPEG2000"])
+def test_every_codestream_says_its_size(tmp_path: Path, compressor: str) -> None:
+    _write_with_gdcm(tmp_path, compressor)
+    data = pydicom.dcmread(tmp_path / "0.dcm")
+    assert data.file_meta.TransferSyntaxUID.is_compressed
+    frame = get_frame(data.PixelData, 0, number_of_frames=1)
+    assert dicom_compressed.codestream_size(frame) == HEAD.shape[1:]
+    assert dicom_compressed.codestream_size(b"\xff\xd8") is None

@@ -144,7 +144,9 @@ def test_the_qform_is_read_as_nibabel_reads_it(quaternion: tuple[float, ...], mi
     header = nibabel.Nifti1Header()
     header.set_data_shape((4, 5, 6))
     header["pixdim"][:4] = [-1 if mirrored else 1, 0.5, 0.6, 5.0]
-    header["quatern_b"], header["quatern_c"], header["quatern_d"] = np.array(quaternion[1:]) / np.linalg.norm(quaternion)
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = np.array(quaternion[1:]) / np.linalg.norm(
+        quaternion
+    )
     if quaternion[0] < 0:
         for name in ("quatern_b", "quatern_c", "quatern_d"):
             header[name] = -header[name]
@@ -332,3 +334,25 @@ def test_skewed_rows_and_columns_are_refused() -> None:
 def test_matrices_that_are_no_geometry_are_refused(affine: NDArray[np.float64]) -> None:
     with pytest.raises(InputRefused):
         head_ct_from_array(HEAD, affine)
+
+
+def test_a_file_with_more_planes_than_its_header_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(HEAD.transpose(2, 1, 0), CANONICAL), path)
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[46:48] = np.array([3], "<i2").tobytes()
+    path.write_bytes(gzip.compress(bytes(raw)))
+    assert refusal(path).code == "CT_UNREADABLE"
+
+
+def test_an_array_can_be_stored_on_disk_too(tmp_path: Path) -> None:
+    scan = head_ct_from_array(HEAD[::-1], _upside_down(), store=tmp_path / "a.raw")
+    assert isinstance(scan.slices, SliceFile)
+    np.testing.assert_array_equal(scan.hu, EXPECTED)
+
+
+def _upside_down() -> NDArray[np.float64]:
+    affine = CANONICAL.copy()
+    affine[:3, 3] += affine[:3, 2] * (len(HEAD) - 1)
+    affine[:3, 2] *= -1
+    return affine
