@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -62,7 +63,7 @@ class Figure:
 
 def main() -> None:
     """Measures everything and reports it."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     with tempfile.TemporaryDirectory(prefix="hemocam-bench-") as scratch:
         folder = Path(scratch)
         console.print("Writing the scans …")

@@ -1,10 +1,18 @@
-"""The plain way to activation maps: grad-cam's GradCAM called slice by slice, class by class."""
+"""The plain way to activation maps: grad-cam's GradCAM called slice by slice, class by class.
+
+``python bench_plain_way.py SCAN SLICES`` prints the comparison as JSON. It runs in a process of its own, in the
+worker's environment, so that both ways have the same threads and the same settings of the maths libraries.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +23,7 @@ from HemoCAMLib.ct import read_head_ct
 from HemoCAMLib.model import find_model
 from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.model.stacks import SliceStacker
+from HemoCAMLib.run.process import worker_environment
 
 # isort: split
 from pytorch_grad_cam import GradCAM
@@ -39,13 +48,22 @@ class PlainComparison:
 
 def compare_with_plain_way(scan: Path, slice_count: int) -> PlainComparison:
     """Times and compares both on slices spread over the scan; each way has one slice to warm up."""
+    command = [sys.executable, __file__, str(scan), str(slice_count)]
+    answer = subprocess.run(command, stdout=subprocess.PIPE, env=worker_environment(), check=True)
+    return PlainComparison(**json.loads(answer.stdout.splitlines()[-1]))
+
+
+def compare_here(scan: Path, slice_count: int) -> PlainComparison:
+    """The comparison itself, in this process."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     bundle = find_model()
     network = load_network(bundle)
     ct = read_head_ct(scan)
-    stacker = SliceStacker(ct.slices, bundle.metadata)
+    stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
     indices = np.linspace(0, ct.shape[0] - 1, slice_count + 2).astype(int)[1:-1]
     stacks = [
-        torch.from_numpy(stacker.stack(index))[None].contiguous(memory_format=torch.channels_last) for index in indices
+        torch.from_numpy(stacker.stacks([int(index)])).contiguous(memory_format=torch.channels_last)
+        for index in indices
     ]
     size = bundle.metadata.input_size[::-1]
 
@@ -66,7 +84,8 @@ def compare_with_plain_way(scan: Path, slice_count: int) -> PlainComparison:
         )
 
     slow, plain_ms = _timed(plain, stacks)
-    scaled = [scale_cam_image(np.maximum(each, 0), size) for each in fast]
+    # grad-cam scales each layer's map and then their mean, which for one layer is the same thing twice.
+    scaled = [scale_cam_image(scale_cam_image(np.maximum(each, 0), size)) for each in fast]
     return PlainComparison(plain_ms, ours_ms, float(np.abs(np.stack(scaled) - np.stack(slow)).max()))
 
 
@@ -78,3 +97,7 @@ def _timed(way, stacks: list[torch.Tensor]) -> tuple[list[np.ndarray], float]:  
         results.append(way(stack))
         times_s.append(time.perf_counter() - started_s)
     return results, 1000 * statistics.median(times_s)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(compare_here(Path(sys.argv[1]), int(sys.argv[2])))))
