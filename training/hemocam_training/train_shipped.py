@@ -4,8 +4,8 @@
     python -m hemocam_training.cache CACHE/validation --first-seed 2000000 --count 20
     python -m hemocam_training.train_shipped --cache CACHE --out FIRST --size 128 --batch 24 --minutes 17 \\
         --learning-rate 2e-3
-    python -m hemocam_training.train_shipped --cache CACHE --out RUN --minutes 27 --start FIRST/checkpoint.safetensors \\
-        --batch 12 --learning-rate 1e-3
+    python -m hemocam_training.train_shipped --cache CACHE --out RUN --batch 12 --minutes 27 \\
+        --learning-rate 1e-3 --start FIRST/checkpoint.safetensors
 
 At half the size a step costs a quarter, and the network learns what blood is; the second run learns its fine shape.
 Writes ``checkpoint.safetensors`` (averaged weights) and ``progress.json`` to the run folder every few minutes.
