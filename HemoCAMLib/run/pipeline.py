@@ -89,8 +89,9 @@ def _read(folder: RunFolder, job: AnalyzeJob, reporter: Reporter, cancelled: Cal
         reporter.progress("reading", done / total)
 
     if job.ijk_to_ras is not None:
-        array = np.load(folder.input_array_path, allow_pickle=False)
-        ct = head_ct_from_array(array, np.array(job.ijk_to_ras), allow_gaps=job.allow_gaps)
+        array = np.load(folder.input_array_path, mmap_mode="r", allow_pickle=False)
+        affine = np.array(job.ijk_to_ras)
+        ct = head_ct_from_array(array, affine, allow_gaps=job.allow_gaps, store=folder.hu_path)
     else:
         ct = read_head_ct(
             job.input,
