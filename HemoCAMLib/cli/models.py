@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
 from rich.text import Text
 
 from HemoCAMLib.cli.streams import output, write_json
@@ -17,7 +18,7 @@ def list_models(*, as_json: bool) -> None:
     if as_json:
         write_json({"models": [_summary(bundle) for bundle in bundles]})
         return
-    table = Table("Name", "Version", "Network", "Input", "Classes", "Size")
+    table = Table(Column("Name", no_wrap=True), "Version", "Network", "Input", "Size", box=SIMPLE_HEAD, pad_edge=False)
     for bundle in bundles:
         metadata = bundle.metadata
         table.add_row(
@@ -25,7 +26,6 @@ def list_models(*, as_json: bool) -> None:
             Text(metadata.version),
             Text(_network(bundle)),
             "×".join(map(str, metadata.input_size)),
-            Text(" ".join(metadata.subtypes)),
             f"{_size_mb(bundle):.1f} MB",
         )
     output().print(table)
