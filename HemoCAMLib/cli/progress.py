@@ -73,7 +73,8 @@ class ProgressView:
     def _count(self, slices: list[Message]) -> None:
         self._analysed.update(entry["index"] for entry in slices)
         self._bleeding.update(entry["index"] for entry in slices if entry["area_mm2"].get(ANY, 0) > 0)
-        if self._slice_count:
+        # Masks are made beside the network, so the last slices may be reported after measuring began.
+        if self._slice_count and self._stage != "measuring":
             self._show("analysing", len(self._analysed) / self._slice_count, None)
 
     def _show(self, stage: str, fraction: float, seconds_left: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import HemoCAMLib
 from HemoCAMLib.cli import main
@@ -212,13 +214,25 @@ def test_ctrl_c_cancels_and_the_same_command_goes_on(scan: Path, tmp_path: Path)
     assert "Volume" in finished.stdout
 
 
-def test_progress_counts_slices_and_bleeding_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_one_line_a_stage_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     view = ProgressView(messages())
     with view:
         view.on_event({"event": "progress", "stage": "reading", "fraction": 0.5, "seconds_left": None})
         view.on_event({"event": "input", "slices": 2})
         view.on_event({"event": "slices", "slices": [{"index": 0, "area_mm2": {"any": 3.0}}]})
         view.on_event({"event": "notice", "code": "X", "message": "Said [aloud]."})
+        view.on_event({"event": "progress", "stage": "measuring", "fraction": 1.0, "seconds_left": None})
+        view.on_event({"event": "slices", "slices": [{"index": 1, "area_mm2": {"any": 0.0}}]})
     printed = capsys.readouterr().err.splitlines()
     stages = ["Starting the analysis process …", "Reading the scan …", "Finding the brain …", "Analysing slices …"]
-    assert printed == [*stages, "Said [aloud]."]
+    assert printed == [*stages, "Said [aloud].", "Measuring …"]
+
+
+def test_in_a_terminal_a_bar_counts_slices_and_those_with_hemorrhage() -> None:
+    stream = io.StringIO()
+    view = ProgressView(Console(file=stream, force_terminal=True, width=100))
+    with view:
+        view.on_event({"event": "input", "slices": 4})
+        view.on_event({"event": "slices", "slices": [{"index": i, "area_mm2": {"any": float(i)}} for i in range(2)]})
+        view.on_event({"event": "progress", "stage": "analysing", "fraction": 0.5, "seconds_left": 65.0})
+    assert "2/4, hemorrhage in 1, 1 min 05 s left" in stream.getvalue()
