@@ -77,7 +77,10 @@ def augment(stacks_hu: Tensor, same: Tensor, bank: NoiseBank, generator: torch.G
         moved = moved + 0.6 * (moved - _blurred(moved, 0.8))
     noise = bank.draw(count * depth, generator).view(count, depth, rows, columns)
     noise = torch.where(same[:, None, None, None], noise[:, :1], noise)
-    sd, gain, offset = uniform(1.5, 5.0), 1 + 0.04 * uniform(-1.5, 1.5), uniform(-4, 4)
+    sd, gain, offset = uniform(1.5, 5.0), 1 + 0.04 * uniform(-1.5, 1.5), uniform(-6, 8)
+    # Beam hardening and cupping leave slow brightness changes that are not blood.
+    slow = torch.randn(count, 1, 4, 4, generator=generator) * uniform(0, 4)[:, None, None, None]
+    moved = moved + functional.interpolate(slow, (rows, columns), mode="bicubic", align_corners=False)
     hu = moved * gain[:, None, None, None] + offset[:, None, None, None] + sd[:, None, None, None] * noise
     return windowed(hu)
 

@@ -5,7 +5,7 @@
     python -m hemocam_training.train_shipped --cache CACHE --out FIRST --size 128 --batch 24 --minutes 17 \\
         --learning-rate 2e-3
     python -m hemocam_training.train_shipped --cache CACHE --out RUN --batch 12 --minutes 27 \\
-        --learning-rate 1e-3 --start FIRST/checkpoint.safetensors
+        --learning-rate 1.2e-3 --start FIRST/checkpoint.safetensors
 
 At half the size a step costs a quarter, and the network learns what blood is; the second run learns its fine shape.
 Writes ``checkpoint.safetensors`` (averaged weights) and ``progress.json`` to the run folder every few minutes.
