@@ -5,8 +5,7 @@
 #   make lint       ruff and mypy        make bench      speed and memory
 #
 # PYTHON      interpreter that makes .venv, 3.10 or newer (default python3)
-# PIP_FLAGS   extra flags for pip, such as
-#             --extra-index-url https://download.pytorch.org/whl/cpu   for a small CPU-only torch
+# PIP_FLAGS   extra flags for pip, such as the index that pytorch.org names for a CPU-only torch
 
 PYTHON ?= python3
 PIP_FLAGS ?=
