@@ -155,12 +155,14 @@ class ComponentAccumulator:
         self._minimum_volume_ml = minimum_volume_ml
         self._forest = LesionForest()
         self._volumes_ml: list[float] = []
+        self._region_counts: dict[int, int] = {}
         self._kept: NDArray[np.bool_] | None = None
 
     def add(self, index: int, labels: Labels) -> None:
         """First pass, rising slice index; slices without labels may be left out."""
         regions = slice_regions(labels)
         self._forest.add(index, regions)
+        self._region_counts[index] = regions.count
         self._volumes_ml.extend((regions.pixel_counts * self._voxel_ml[index]).tolist())
 
     def finish(self) -> int:
@@ -172,17 +174,27 @@ class ComponentAccumulator:
         self._kept = stays[lesions]
         return int(stays.sum())
 
+    @property
+    def kept_regions(self) -> NDArray[np.bool_]:
+        """[regions of the scan] whether each stays, in the order in which :func:`slice_regions` gave them."""
+        if self._kept is None:
+            raise RuntimeError("finish() comes first")
+        return self._kept
+
+    def changes(self, index: int) -> bool:
+        """Whether a slice loses anything, so that :meth:`filter` is worth calling."""
+        return not self._kept_in(index).all()
+
     def filter(self, index: int, labels: Labels) -> Labels:
         """Second pass, any order: the label map that was given for this slice, without the small lesions."""
-        if self._kept is None:
-            raise RuntimeError("finish() comes before filter()")
-        first = self._forest.first_region(index)
-        if first is None:
-            return np.zeros_like(labels)
         regions = slice_regions(labels)
-        kept = np.concatenate([[False], self._kept[first : first + regions.count]])
+        kept = np.concatenate([[False], self._kept_in(index)])
         filtered = np.zeros_like(labels)
         bottom, right = regions.top + regions.map.shape[0], regions.left + regions.map.shape[1]
         view = np.s_[regions.top : bottom, regions.left : right]
         np.copyto(filtered[view], labels[view], where=kept[regions.map])
         return filtered
+
+    def _kept_in(self, index: int) -> NDArray[np.bool_]:
+        first = self._forest.first_region(index) or 0
+        return self.kept_regions[first : first + self._region_counts.get(index, 0)]

@@ -93,14 +93,21 @@ class Measurer:
         areas = {subtype.name: float(counts[subtype.label]) * self._geometry.pixel_area_mm2 for subtype in SUBTYPES}
         return {ANY: sum(areas.values()), **areas}
 
-    def finish(self) -> Measurements:
-        """The measurements of all slices taken in."""
+    def finish(self, kept_regions: NDArray[np.bool_] | None = None) -> Measurements:
+        """The measurements of all slices taken in.
+
+        Args:
+            kept_regions: leave out the regions that are not kept, as
+                :attr:`~HemoCAMLib.mask.components.ComponentAccumulator.kept_regions` gives them for the same slices:
+                the same as measuring the filtered label maps, without a second pass over them.
+        """
         result = Measurements.empty(self._geometry.slice_count)
         lesions = self._forest.lesions()
+        kept = np.ones(len(self._regions), bool) if kept_regions is None else kept_regions
         for subtype in SUBTYPES:
             by_lesion: dict[int, list[_Region]] = {}
-            for region, lesion in zip(self._regions, lesions.tolist(), strict=True):
-                if region.label == subtype.label:
+            for region, lesion, stays in zip(self._regions, lesions.tolist(), kept.tolist(), strict=True):
+                if stays and region.label == subtype.label:
                     by_lesion.setdefault(lesion, []).append(region)
             if not by_lesion:
                 continue

@@ -72,7 +72,7 @@ class ScanRun:
         first = index = self._first_to_analyse()
         if first:
             self._reporter.notice("WORKER_RESUMED", f"Going on after {first} slices that were already analysed.")
-            self._desk.announce(first)
+            self._desk.keep(first)
         started_s = time.monotonic()
         while index < total:
             stop_if(cancelled)

@@ -54,6 +54,7 @@ class SliceDesk:
         self._labels = RawLabels(folder.raw_labels_path, ct.shape)
         self._probabilities = GrowingArray(folder.probabilities_path, (classes.count, ct.shape[0]), "<f4", fill=np.nan)
         self._activation: GrowingArray | None = None
+        self._components = ComponentAccumulator(ct.geometry, settings.minimum_volume_ml)
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
         self._brain: Future[tuple[BrainMask, MidlinePlane | None]] = self._thread.submit(self._find_brain)
@@ -72,9 +73,9 @@ class SliceDesk:
                 return index
         return self._ct.shape[0]
 
-    def announce(self, count: int) -> None:
-        """Sends the event for the first slices of the folder, which a former process analysed."""
-        self._reporter.emit({"event": "slices", "slices": [self._record(index) for index in range(count)]})
+    def keep(self, count: int) -> None:
+        """Takes over the first slices of the folder, which a former process analysed, and sends their event."""
+        self._waiting.append(self._thread.submit(self._measure, range(count)))
 
     def take(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
         """Hands over a batch, to be labelled and written in order; waits where too many wait already.
@@ -95,19 +96,13 @@ class SliceDesk:
         """
         with self._reporter.timed("wait_for_masks"):
             self._settle(0)
-            brain, midline = self._brain.result()
-        total = range(self._ct.shape[0])
+            brain, _ = self._brain.result()
         with self._reporter.timed("measure"):
-            components = ComponentAccumulator(self._ct.geometry, self._settings.minimum_volume_ml)
-            for index in total:
-                components.add(index, self._labels.read(index))
-            components.finish()
-            measurer = Measurer(self._ct.geometry, midline)
-            for index in total:
-                labels = components.filter(index, self._labels.read(index))
-                self._labels.write(index, labels)
-                measurer.add(index, labels)
-            measurements = measurer.finish()
+            self._components.finish()
+            measurements = self._measurer.finish(self._components.kept_regions)
+            for index in range(self._ct.shape[0]):
+                if self._components.changes(index):
+                    self._labels.write(index, self._components.filter(index, self._labels.read(index)))
         with self._reporter.timed("write"):
             write_labels_nrrd(self._folder.labels_path, self._labels.read, self._ct.shape, self._ct.grid)
         records = [self._record(index, area_mm2) for index, area_mm2 in enumerate(measurements.area_mm2)]
@@ -132,7 +127,17 @@ class SliceDesk:
         with self._reporter.timed("masks"):
             for row in range(len(probabilities)):
                 self._write_slice(first + row, probabilities[row], local_logits[row], brain)
-        records = [self._record(first + row) for row in range(len(probabilities))]
+        self._measure(range(first, first + len(probabilities)))
+
+    def _measure(self, indices: range) -> None:
+        """Measures slices that are written, and sends their event."""
+        records = []
+        with self._reporter.timed("measure_slices"):
+            for index in indices:
+                labels = self._labels.read(index)
+                self._components.add(index, labels)
+                self._measurer.add(index, labels)
+                records.append(self._record(index, self._measurer.slice_area_mm2(labels)))
         self._reporter.emit({"event": "slices", "slices": records})
 
     def _write_slice(
@@ -162,11 +167,9 @@ class SliceDesk:
         return np.zeros(self._ct.shape[1:], np.uint8)
 
     @cached_property
-    def _areas(self) -> Measurer:
-        return Measurer(self._ct.geometry)
+    def _measurer(self) -> Measurer:
+        return Measurer(self._ct.geometry, self._brain.result()[1])
 
-    def _record(self, index: int, area_mm2: dict[str, float] | None = None) -> Message:
-        if area_mm2 is None:
-            area_mm2 = self._areas.slice_area_mm2(self._labels.read(index))
+    def _record(self, index: int, area_mm2: dict[str, float]) -> Message:
         probability = self._classes.probabilities(self._probabilities.read(index))
         return slice_record(self._ct.geometry, index, probability, area_mm2)

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from HemoCAMLib.ct.geometry import SliceGeometry
+from HemoCAMLib.mask import ComponentAccumulator
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.subtypes import ANY, SUBTYPES
 
@@ -224,3 +225,27 @@ def test_measurements_are_plain_json() -> None:
     labels = np.full((2, 5, 5), 3, np.uint8)
     text = json.dumps(measure(labels, stack(np.arange(2) * 5.0, (5, 5))).as_dict())
     assert json.loads(text)["components"]["SAH"] == 1
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.004, 0.02, 1.0]))
+def test_leaving_out_small_lesions_is_measuring_the_filtered_labels(seed, minimum_volume_ml):
+    chance = np.random.default_rng(seed)
+    labels = (chance.integers(1, 6, (4, 12, 14)) * (chance.random((4, 12, 14)) < 0.35)).astype(np.uint8)
+    geometry = SliceGeometry(np.arange(4)[:, None] * np.array([[0, 0.5, 2.0]]), *np.eye(3)[:2], (0.9, 1.1))
+    components = ComponentAccumulator(geometry, minimum_volume_ml)
+    at_once, afterwards = Measurer(geometry), Measurer(geometry)
+    for index in range(4):
+        components.add(index, labels[index])
+        at_once.add(index, labels[index])
+    components.finish()
+    for index in range(4):
+        filtered = components.filter(index, labels[index])
+        assert components.changes(index) == (filtered != labels[index]).any()
+        afterwards.add(index, filtered)
+    one, other = at_once.finish(components.kept_regions).as_dict(), afterwards.finish().as_dict()
+    assert one.keys() == other.keys()
+    for name in ("volume_ml", "abc2_ml", "largest_diameter_mm", "components"):
+        assert one[name] == pytest.approx(other[name])
+    assert one["side"] == other["side"]
+    for area, filtered_area in zip(one["area_mm2"], other["area_mm2"], strict=True):
+        assert area == pytest.approx(filtered_area)
