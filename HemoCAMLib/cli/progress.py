@@ -14,7 +14,7 @@ from HemoCAMLib.subtypes import ANY
 STAGES = {
     "starting": "Starting the analysis process",
     "reading": "Reading the scan",
-    "preparing": "Finding the brain",
+    "preparing": "Preparing the slices",
     "analysing": "Analysing slices",
     "measuring": "Measuring",
 }

@@ -17,6 +17,8 @@ RESEARCH_ONLY = "Research software, not for clinical use."
 def print_result(result: Result, console: Console) -> None:
     """Prints the scan, the volumes, what to know about them, and where the files are."""
     console.print(Text(_scan_line(result)))
+    if choice := result.fields["input"]["choice"]:
+        console.print(Text(f"Series {choice}"))
     console.print(Text(_model_line(result)))
     console.print(volume_table(result))
     for warning in result.warnings:

@@ -224,7 +224,7 @@ def test_progress_is_one_line_a_stage_where_there_is_no_terminal(capsys: pytest.
         view.on_event({"event": "progress", "stage": "measuring", "fraction": 1.0, "seconds_left": None})
         view.on_event({"event": "slices", "slices": [{"index": 1, "area_mm2": {"any": 0.0}}]})
     printed = capsys.readouterr().err.splitlines()
-    stages = ["Starting the analysis process …", "Reading the scan …", "Finding the brain …", "Analysing slices …"]
+    stages = ["Starting the analysis process …", "Reading the scan …", "Preparing the slices …", "Analysing slices …"]
     assert printed == [*stages, "Said [aloud].", "Measuring …"]
 
 
