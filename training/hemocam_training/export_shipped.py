@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from hemocam_training.cache import SIZE, TRAINING_SEED, VALIDATION_SEED
 from hemocam_training.phantoms import Phantom, make_phantom
+from hemocam_training.phantoms.plan import MIXTURES
 from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
 from hemocam_training.tuning import Thresholds, tune
 from HemoCAMLib.model.bundle import ModelBundle, write_bundle
@@ -38,9 +39,9 @@ TUNING_SEED = VALIDATION_SEED + 10_000
 
 
 def tuning_phantoms(count: int) -> Iterator[Phantom]:
-    """Full-size phantoms with noise, never trained on."""
-    for seed in range(TUNING_SEED, TUNING_SEED + count):
-        yield make_phantom(seed)
+    """Full-size phantoms with noise, never trained on; every mixture of subtypes comes equally often."""
+    for k in range(count):
+        yield make_phantom(TUNING_SEED + k, subtypes=MIXTURES[k % len(MIXTURES)][1])
 
 
 def describe(thresholds: Thresholds, version: str, stages: list[dict[str, Any]], tuned_on: int) -> BundleMetadata:
@@ -112,7 +113,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, nargs="+", required=True, help="training stages in order")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--version", default="0.1.0")
-    parser.add_argument("--scans", type=int, default=24)
+    parser.add_argument("--scans", type=int, default=28)
     chosen = parser.parse_args()
     bundle = export(chosen.run, chosen.out, chosen.version, chosen.scans)
     shown = bundle.metadata.hemocam_fields()
