@@ -81,6 +81,7 @@ def augment(stacks_hu: Tensor, same: Tensor, bank: NoiseBank, generator: torch.G
     # Beam hardening and cupping leave slow brightness changes that are not blood.
     slow = torch.randn(count, 1, 4, 4, generator=generator) * uniform(0, 4)[:, None, None, None]
     moved = moved + functional.interpolate(slow, (rows, columns), mode="bicubic", align_corners=False)
+    moved = moved + uniform(0, 20)[:, None, None, None] * _near_bone(moved)
     hu = moved * gain[:, None, None, None] + offset[:, None, None, None] + sd[:, None, None, None] * noise
     return windowed(hu)
 
@@ -88,6 +89,16 @@ def augment(stacks_hu: Tensor, same: Tensor, bank: NoiseBank, generator: torch.G
 def windowed(hu: Tensor) -> Tensor:
     """HU to 0..1 by the brain window."""
     return ((hu - (WINDOW_CENTER_HU - WINDOW_WIDTH_HU / 2)) / WINDOW_WIDTH_HU).clamp(0, 1)
+
+
+def _near_bone(hu: Tensor) -> Tensor:
+    """0..1: high in soft tissue that touches bone, falling over about a centimetre, as cupping does."""
+    rows, columns = hu.shape[-2:]
+    bone = functional.avg_pool2d(((hu - 80) / 30).clamp(0, 1), 4)
+    for _ in range(3):
+        bone = functional.avg_pool2d(functional.pad(bone, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    near = functional.interpolate(bone, (rows, columns), mode="bilinear", align_corners=False)
+    return near * ((hu > -20) & (hu < 90))
 
 
 def _blurred(images: Tensor, sigma_px: float) -> Tensor:

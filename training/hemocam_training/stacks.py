@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hemocam_training.cache import LOW_HU, SIZE, STEPS_PER_HU
+from hemocam_training.phantoms.plan import has_hidden_subdural
 
 #: Below this labelled area in a slice a reader may or may not call it; such labels do not count.
 MINIMAL_AREA_MM2 = 20.0
@@ -37,13 +38,18 @@ class CachedStacks:
         limit: use only that many scans.
         size: rows and columns of the stacks; half the cached size trains four times as fast.
 
+        without_hidden: leave out scans whose subdural a reader would hardly see: labels like that teach a network to
+            suspect every healthy convexity.
+
     Attributes:
         target, known: see :func:`labels_from_areas`.
         seeds: of the scans used.
     """
 
-    def __init__(self, folder: Path, limit: int | None = None, size: int = SIZE) -> None:
+    def __init__(self, folder: Path, limit: int | None = None, size: int = SIZE, without_hidden: bool = False) -> None:
         files = sorted(path for path in folder.glob("*.npy") if not path.stem.endswith(".areas"))[:limit]
+        if without_hidden:
+            files = [path for path in files if not has_hidden_subdural(int(path.stem))]
         if not files:
             raise FileNotFoundError(f"no cached phantoms in {folder}")
         self.seeds = [int(path.stem) for path in files]

@@ -54,6 +54,7 @@ class FitOptions:
         repeated_share: share of stacks whose neighbours are missing (a single slice as input).
         seed: of everything.
         size: rows and columns of the training stacks.
+        without_hidden: leave out phantoms whose subdural a reader would hardly see.
     """
 
     minutes: float = 55.0
@@ -65,6 +66,7 @@ class FitOptions:
     repeated_share: float = 0.3
     seed: int = 0
     size: int = SIZE
+    without_hidden: bool = False
 
 
 def new_network(seed: int) -> LseUNet:
@@ -110,7 +112,7 @@ class Fit:
     def __init__(self, network: LseUNet, cache: Path, options: FitOptions) -> None:
         self.network, self.options, self._cache = network, options, cache
         self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-        self.data = CachedStacks(cache / "train", size=options.size)
+        self.data = CachedStacks(cache / "train", size=options.size, without_hidden=options.without_hidden)
         self._optimiser = torch.optim.AdamW(
             network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.98)
         )
@@ -122,7 +124,9 @@ class Fit:
 
     def reload(self) -> None:
         """Take in phantoms that were rendered since."""
-        self.data = CachedStacks(self._cache / "train", size=self.options.size)
+        self.data = CachedStacks(
+            self._cache / "train", size=self.options.size, without_hidden=self.options.without_hidden
+        )
 
     def advance(self, progress: float) -> None:
         """One step at that share of the schedule."""
@@ -179,11 +183,18 @@ def main() -> None:
     parser.add_argument("--checkpoint-minutes", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=FitOptions.batch)
     parser.add_argument("--size", type=int, default=SIZE)
+    parser.add_argument("--without-hidden", action="store_true", help="leave out barely visible subdurals")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     options = FitOptions(
-        chosen.minutes, chosen.steps, chosen.batch, chosen.learning_rate, seed=chosen.seed, size=chosen.size
+        chosen.minutes,
+        chosen.steps,
+        chosen.batch,
+        chosen.learning_rate,
+        seed=chosen.seed,
+        size=chosen.size,
+        without_hidden=chosen.without_hidden,
     )
     network = new_network(chosen.seed)
     if chosen.start:

@@ -13,7 +13,14 @@ from hemocam_training.phantoms.clots import Shares, draw_clots
 from hemocam_training.phantoms.grid import Field, HeadGrid, head_grid
 from hemocam_training.phantoms.head import Anatomy, draw_outside, floor_height, random_shape, vault_depth
 from hemocam_training.phantoms.noise import ct_noise
-from hemocam_training.phantoms.plan import Clot, blood_in_csf, choose_subtypes, plan_clots, push_brain
+from hemocam_training.phantoms.plan import (
+    Clot,
+    blood_in_csf,
+    choose_subtypes,
+    phantom_generator,
+    plan_clots,
+    push_brain,
+)
 from hemocam_training.phantoms.slices import SliceSampler, random_planes, scanner_marks
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.subtypes import ANY, SUBTYPES
@@ -81,7 +88,7 @@ def make_phantom(
     >>> phantom.hu.shape[1:], np.unique(phantom.labels).tolist()
     ((64, 64), [0, 1])
     """
-    rng = np.random.default_rng([seed, 20261121])
+    rng = phantom_generator(seed)
     chosen = choose_subtypes(rng) if subtypes is None else subtypes
     grid = head_grid()
     head, shares = _draw_head(grid, plan_clots(rng, chosen), rng)

@@ -73,6 +73,21 @@ def plan_clots(rng: np.random.Generator, subtypes: tuple[str, ...]) -> list[Clot
     ]
 
 
+def has_hidden_subdural(seed: int) -> bool:
+    """Whether the phantom of that seed, with subtypes by chance, holds a subdural that few readers would see.
+
+    Such are films thinner than 3.5 mm and collections as dense as brain.
+    """
+    rng = phantom_generator(seed)
+    clots = plan_clots(rng, choose_subtypes(rng))
+    return any(clot.subtype == "SDH" and (clot.kind == "subacute" or clot.size_mm[2] < 3.5) for clot in clots)
+
+
+def phantom_generator(seed: int) -> np.random.Generator:
+    """The source of chance of one phantom."""
+    return np.random.default_rng([seed, 20261121])
+
+
 def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     side = rng.choice([-1.0, 1.0])
     site = rng.choice(["putamen", "thalamus", "lobe", "cerebellum", "pons"], p=[0.28, 0.2, 0.36, 0.1, 0.06])
