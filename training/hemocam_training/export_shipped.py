@@ -73,8 +73,8 @@ def describe(thresholds: Thresholds, version: str, stages: list[dict[str, Any]],
                 "name": "HemoCAM phantoms, tuning set",
                 "licence": LICENCE,
                 "kind": "synthetic head CT made by code; no patient data",
-                "supervision": "class labels choose the class thresholds; masks choose mask thresholds and the "
-                "smallest lesion volume, nothing else",
+                "supervision": "class labels and masks choose the thresholds and the smallest lesion volume, "
+                "nothing else",
                 "scans": tuned_on,
                 "first_seed": TUNING_SEED,
             },

@@ -1,7 +1,7 @@
 """Thresholds of a trained network, chosen on validation phantoms.
 
-The class thresholds use class labels. The mask thresholds and the smallest volume use masks: of phantoms that the
-network never saw and that are not the test phantoms. The weights themselves never see a mask.
+Masks are used for that: of phantoms that the network never saw and that are not the test phantoms. The weights
+themselves never see a mask.
 """
 
 from __future__ import annotations
@@ -23,31 +23,10 @@ from HemoCAMLib.mask.upsample import upsample_box
 from HemoCAMLib.model.stacks import StackSettings
 from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
 
-ABSOLUTE_GRID = (
-    0.05,
-    0.1,
-    0.15,
-    0.2,
-    0.25,
-    0.3,
-    0.35,
-    0.4,
-    0.45,
-    0.5,
-    0.55,
-    0.6,
-    0.65,
-    0.7,
-    0.75,
-    0.8,
-    0.85,
-    0.9,
-    0.93,
-    0.96,
-    0.98,
-    0.99,
-)
+ABSOLUTE_GRID = (*(k / 20 for k in range(1, 19)), 0.93, 0.96, 0.98, 0.99)
 PER_IMAGE_GRID = tuple(range(10, 246, 5))
+#: Specificities over slices at which a gate stricter than the ROC's is tried.
+GATE_SPECIFICITIES = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 VOLUME_GRID_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
@@ -62,53 +41,71 @@ class Thresholds:
 
 
 def tune(network: nn.Module, phantoms: Iterable[Phantom], settings: StackSettings) -> Thresholds:
-    """Class thresholds by TPR - FPR, mask thresholds by pooled Dice per subtype, smallest volume by scan Dice.
+    """Class thresholds, mask thresholds per subtype, and the smallest volume.
 
-    The gates are applied while mask thresholds are chosen, each subtype by itself; that subtypes compete for a
-    pixel is left out there, and included in the choice of the smallest volume.
+    A subtype's class threshold starts where TPR - FPR is largest, as in the paper. A stricter one is taken, jointly
+    with the mask threshold, where that gives a higher Dice pooled over all slices, those without the subtype
+    included: a weak class would otherwise fill healthy slices. That subtypes compete for a pixel is left out
+    there, and included in the choice of the smallest volume.
     """
-    scans = [(phantom, scan_maps(network, phantom.hu, settings)) for phantom in phantoms]
-    gates = _class_thresholds(scans)
-    brains = [find_brain(phantom.hu, phantom.geometry) for phantom, _ in scans]
-    tables: dict[str, dict[str, float]] = {}
-    scores: dict[str, dict[str, float]] = {}
-    for scale, grid in (("absolute", ABSOLUTE_GRID), ("per_image", PER_IMAGE_GRID)):
-        tables[scale], scores[scale] = _mask_thresholds(scans, brains, gates, scale, np.array(grid, np.float64))
-    volume = _smallest_volume(scans, brains, gates, tables["absolute"])
-    return Thresholds(gates, tables, volume, scores)
+    scans = [_Scan(phantom, scan_maps(network, phantom.hu, settings)) for phantom in phantoms]
+    youden, stricter = _class_thresholds(scans)
+    gates = dict(youden)
+    tables: dict[str, dict[str, float]] = {"absolute": {}, "per_image": {}}
+    scores: dict[str, dict[str, float]] = {"absolute": {}, "per_image": {}}
+    for k, subtype in enumerate(SUBTYPES):
+        name = subtype.name
+        candidates = np.array([youden[name], *(g for g in stricter[name] if g > youden[name])])
+        dice = _pooled_dice(scans, k, candidates, "absolute", np.array(ABSOLUTE_GRID))
+        gate, threshold = np.unravel_index(int(np.argmax(dice)), dice.shape)
+        gates[name] = round(float(candidates[gate]), 4)
+        tables["absolute"][name] = ABSOLUTE_GRID[threshold]
+        scores["absolute"][name] = round(float(dice[gate, threshold]), 4)
+        dice = _pooled_dice(scans, k, candidates[gate : gate + 1], "per_image", np.array(PER_IMAGE_GRID, float))
+        tables["per_image"][name] = float(PER_IMAGE_GRID[int(np.argmax(dice[0]))])
+        scores["per_image"][name] = round(float(dice.max()), 4)
+    return Thresholds(gates, tables, _smallest_volume(scans, gates, tables["absolute"]), scores)
 
 
-def _class_thresholds(scans: list[tuple[Phantom, ScanMaps]]) -> dict[str, float]:
-    probabilities = np.concatenate([found.probabilities for _, found in scans])
-    target, known = labels_from_areas(np.concatenate([p.areas_mm2 for p, _ in scans]).astype(np.float32))
-    chosen = {}
+class _Scan:
+    """A phantom, what the network says of it, and where its brain is."""
+
+    def __init__(self, phantom: Phantom, found: ScanMaps) -> None:
+        self.phantom, self.found = phantom, found
+        self.brain = find_brain(phantom.hu, phantom.geometry)
+        self.inside = [self.brain.slice(index, hu) for index, hu in enumerate(phantom.hu)]
+
+
+def _class_thresholds(scans: list[_Scan]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """By class name: the threshold of the largest TPR - FPR, and those of the stricter specificities."""
+    probabilities = np.concatenate([scan.found.probabilities for scan in scans])
+    target, known = labels_from_areas(np.concatenate([s.phantom.areas_mm2 for s in scans]).astype(np.float32))
+    youden, stricter = {}, {}
     for c, name in enumerate(CLASS_NAMES):
         use = known[:, c] > 0
-        chosen[name] = round(youden_threshold(probabilities[use, c], target[use, c] > 0), 4)
-    return chosen
+        scores, positive = probabilities[use, c], target[use, c] > 0
+        youden[name] = round(youden_threshold(scores, positive), 4)
+        stricter[name] = [float(q) for q in np.quantile(scores[~positive], GATE_SPECIFICITIES)]
+    return youden, stricter
 
 
-def _mask_thresholds(
-    scans: list[tuple[Phantom, ScanMaps]], brains: list, gates: dict[str, float], scale: str, grid: NDArray[np.float64]
-) -> tuple[dict[str, float], dict[str, float]]:
-    table, scores = {}, {}
-    for k, subtype in enumerate(SUBTYPES):
-        hits, called, truth = np.zeros(grid.size), np.zeros(grid.size), 0
-        for (phantom, found), brain in zip(scans, brains, strict=True):
-            wanted = phantom.labels == subtype.label
-            truth += int(wanted.sum())
-            for index in np.flatnonzero(found.probabilities[:, k + 1] > gates[subtype.name]):
-                inside = brain.slice(int(index), phantom.hu[index])
-                score = _score(found.local_logits[index, k + 1], scale, inside.shape)[inside]
-                bins = np.searchsorted(grid, score, side="left")
-                # A pixel with bin b exceeds the first b thresholds.
-                for values, counts in ((score, called), (score[wanted[index][inside]], hits)):
-                    where = bins if values is score else np.searchsorted(grid, values, side="left")
-                    counts += np.cumsum(np.bincount(where, minlength=grid.size + 1)[::-1])[::-1][1:]
-        dice = 2 * hits / np.maximum(called + truth, 1)
-        best = int(np.argmax(dice))
-        table[subtype.name], scores[subtype.name] = float(grid[best]), round(float(dice[best]), 4)
-    return table, scores
+def _pooled_dice(
+    scans: list[_Scan], k: int, gates: NDArray[np.float64], scale: str, grid: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """[gate, threshold] Dice of subtype number ``k`` over the pixels of all scans."""
+    hits, called, truth = np.zeros((gates.size, grid.size)), np.zeros((gates.size, grid.size)), 0
+    for scan in scans:
+        wanted = scan.phantom.labels == SUBTYPES[k].label
+        truth += int(wanted.sum())
+        for index in np.flatnonzero(scan.found.probabilities[:, k + 1] > gates[0]):
+            inside = scan.inside[index]
+            score = _score(scan.found.local_logits[index, k + 1], scale, inside.shape)
+            passed = scan.found.probabilities[index, k + 1] > gates
+            for counts, pixels in ((called, inside), (hits, inside & wanted[index])):
+                # A pixel in bin b exceeds the first b thresholds.
+                bins = np.bincount(np.searchsorted(grid, score[pixels], side="left"), minlength=grid.size + 1)
+                counts[passed] += np.cumsum(bins[::-1])[::-1][1:]
+    return 2 * hits / np.maximum(called + truth, 1)
 
 
 def _score(local_logits: NDArray[np.float32], scale: str, shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -121,9 +118,7 @@ def _score(local_logits: NDArray[np.float32], scale: str, shape: tuple[int, int]
     return upsample_box(positive * np.float32(255 / largest if largest > 0 else 0), shape, whole)
 
 
-def _smallest_volume(
-    scans: list[tuple[Phantom, ScanMaps]], brains: list, gates: dict[str, float], table: dict[str, float]
-) -> float:
+def _smallest_volume(scans: list[_Scan], gates: dict[str, float], table: dict[str, float]) -> float:
     """The smallest-lesion volume with the best mean over scans of any-hemorrhage Dice; empty called empty counts 1."""
     best, chosen = -1.0, 0.0
     names = [subtype.name for subtype in SUBTYPES]
@@ -132,11 +127,11 @@ def _smallest_volume(
             tuple(gates[n] for n in names), tuple(table[n] for n in names), minimum_volume_ml=volume
         )
         scores = []
-        for (phantom, found), brain in zip(scans, brains, strict=True):
-            labels = scan_labels(found, phantom.hu, phantom.geometry, brain, settings)
-            both = ((labels > 0) & (phantom.labels > 0)).sum()
-            total = (labels > 0).sum() + (phantom.labels > 0).sum()
-            scores.append(2 * both / total if total else 1.0)
+        for scan in scans:
+            truth = scan.phantom.labels > 0
+            called = scan_labels(scan.found, scan.phantom.hu, scan.phantom.geometry, scan.brain, settings) > 0
+            total = called.sum() + truth.sum()
+            scores.append(2 * (called & truth).sum() / total if total else 1.0)
         if np.mean(scores) > best + 1e-4:
             best, chosen = float(np.mean(scores)), volume
     return chosen
