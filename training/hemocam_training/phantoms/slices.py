@@ -144,7 +144,7 @@ def _beam_hardening(hu: Field, bone: Field, pixel: float, rng: np.random.Generat
     """Cupping under the vault, and dark and bright bands between the petrous bones."""
     soft = np.clip((hu + 200) / 150, 0, 1) * (hu < 250)
     near = ndimage.gaussian_filter(bone, (0, 6 / pixel, 6 / pixel), truncate=2.0)
-    hu += np.float32(rng.uniform(0, 9)) * near * soft
+    hu += np.float32(rng.uniform(0, 18)) * near * soft
     load = bone.sum(axis=2) * pixel
     excess = np.clip(load - 45, 0, None)
     level = ndimage.gaussian_filter1d(excess, 2.5 / pixel, axis=1)
