@@ -25,8 +25,12 @@ from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
 
 ABSOLUTE_GRID = (*(k / 20 for k in range(1, 19)), 0.93, 0.96, 0.98, 0.99)
 PER_IMAGE_GRID = tuple(range(10, 246, 5))
-#: Specificities over slices at which a gate stricter than the ROC's is tried.
-GATE_SPECIFICITIES = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
+#: Specificities over slices at which a gate stricter than the ROC's is tried. No gate is looser than the first: a
+#: head has some thirty slices, and a weak class must not fill the healthy ones.
+GATE_SPECIFICITIES = (0.97, 0.98, 0.99, 0.995)
+
+#: A subtype whose masks never reach this pooled Dice is called only above every slice without it.
+WEAK_DICE = 0.2
 VOLUME_GRID_ML = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
 
 
@@ -43,20 +47,24 @@ class Thresholds:
 def tune(network: nn.Module, phantoms: Iterable[Phantom], settings: StackSettings) -> Thresholds:
     """Class thresholds, mask thresholds per subtype, and the smallest volume.
 
-    A subtype's class threshold starts where TPR - FPR is largest, as in the paper. A stricter one is taken, jointly
-    with the mask threshold, where that gives a higher Dice pooled over all slices, those without the subtype
-    included: a weak class would otherwise fill healthy slices. That subtypes compete for a pixel is left out
+    A subtype's class threshold is where TPR - FPR is largest, as in the paper, or where 97 % of the slices without
+    the subtype stay clean, whichever is stricter. One that is stricter still is taken, jointly with the mask
+    threshold, where that gives a higher Dice pooled over all slices, and the strictest for a subtype whose masks are
+    of little worth anyhow (:data:`WEAK_DICE`). That subtypes compete for a pixel is left out
     there, and included in the choice of the smallest volume.
     """
     scans = [_Scan(phantom, scan_maps(network, phantom.hu, settings)) for phantom in phantoms]
-    youden, stricter = _class_thresholds(scans)
+    youden, stricter, cleanest = _class_thresholds(scans)
     gates = dict(youden)
     tables: dict[str, dict[str, float]] = {"absolute": {}, "per_image": {}}
     scores: dict[str, dict[str, float]] = {"absolute": {}, "per_image": {}}
     for k, subtype in enumerate(SUBTYPES):
         name = subtype.name
-        candidates = np.array([youden[name], *(g for g in stricter[name] if g > youden[name])])
+        candidates = np.unique(np.maximum(stricter[name], youden[name]))
         dice = _pooled_dice(scans, k, candidates, "absolute", np.array(ABSOLUTE_GRID))
+        if dice.max() < WEAK_DICE:
+            candidates = np.array([cleanest[name]])
+            dice = _pooled_dice(scans, k, candidates, "absolute", np.array(ABSOLUTE_GRID))
         gate, threshold = np.unravel_index(int(np.argmax(dice)), dice.shape)
         gates[name] = round(float(candidates[gate]), 4)
         tables["absolute"][name] = ABSOLUTE_GRID[threshold]
@@ -76,17 +84,18 @@ class _Scan:
         self.inside = [self.brain.slice(index, hu) for index, hu in enumerate(phantom.hu)]
 
 
-def _class_thresholds(scans: list[_Scan]) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """By class name: the threshold of the largest TPR - FPR, and those of the stricter specificities."""
+def _class_thresholds(scans: list[_Scan]) -> tuple[dict[str, float], dict[str, list[float]], dict[str, float]]:
+    """By class name: the threshold of the largest TPR - FPR, of the stricter specificities, of specificity 1."""
     probabilities = np.concatenate([scan.found.probabilities for scan in scans])
     target, known = labels_from_areas(np.concatenate([s.phantom.areas_mm2 for s in scans]).astype(np.float32))
-    youden, stricter = {}, {}
+    youden, stricter, cleanest = {}, {}, {}
     for c, name in enumerate(CLASS_NAMES):
         use = known[:, c] > 0
         scores, positive = probabilities[use, c], target[use, c] > 0
         youden[name] = round(youden_threshold(scores, positive), 4)
         stricter[name] = [float(q) for q in np.quantile(scores[~positive], GATE_SPECIFICITIES)]
-    return youden, stricter
+        cleanest[name] = float(scores[~positive].max())
+    return youden, stricter, cleanest
 
 
 def _pooled_dice(
