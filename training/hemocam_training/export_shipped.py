@@ -32,7 +32,8 @@ INTENDED_USE = (
 )
 DESCRIPTION = (
     "LSE-UNet with a small encoder, trained from scratch on class labels of synthetic head CT slices. "
-    "It calls five hemorrhage subtypes per slice and shows where; masks follow from its local logits."
+    "It calls five hemorrhage subtypes per slice and shows where; masks follow from its local logits. "
+    "Known weakness: subdural hematomas are practically never called as such in this version."
 )
 #: Validation phantoms used for tuning lie beyond those that training looks at between checkpoints.
 TUNING_SEED = VALIDATION_SEED + 10_000
