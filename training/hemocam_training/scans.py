@@ -11,8 +11,7 @@ from torch import nn
 
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.mask.brain_mask import BrainMask
-from HemoCAMLib.mask.components import ComponentAccumulator
-from HemoCAMLib.mask.label_slice import label_slice
+from HemoCAMLib.mask.relabel import label_scan
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.model.stacks import SliceStacker, StackSettings
 from HemoCAMLib.subtypes import SUBTYPES
@@ -52,16 +51,6 @@ def scan_labels(
     found: ScanMaps, hu: NDArray[np.int16], geometry: SliceGeometry, brain: BrainMask, settings: MaskSettings
 ) -> NDArray[np.uint8]:
     """[slice, row, column] labels after gates, thresholds and removal of small lesions."""
-    count = len(SUBTYPES)
-    labels = np.zeros(hu.shape, np.uint8)
-    components = ComponentAccumulator(geometry, settings.minimum_volume_ml)
-    for index in range(len(hu)):
-        gates = found.probabilities[index, -count:]
-        if (gates > np.array(settings.class_thresholds)).any():
-            inside = brain.slice(index, hu[index])
-            labels[index] = label_slice(found.local_logits[index, -count:], gates, inside, settings)
-        components.add(index, labels[index])
-    components.finish()
-    for index in range(len(hu)):
-        labels[index] = components.filter(index, labels[index])
-    return labels
+    maps, gates = found.local_logits[:, -len(SUBTYPES) :], found.probabilities[:, -len(SUBTYPES) :]
+    inside = [brain.slice(index, hu[index]) for index in range(len(hu))]
+    return np.stack(list(label_scan(maps.swapaxes(0, 1), gates.T, inside, geometry, settings)))
