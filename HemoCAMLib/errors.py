@@ -61,6 +61,13 @@ class Cancelled(HemoCAMError):
     exit_code = 130
 
 
+def out_of_memory() -> WorkerFailed:
+    """The failure of a run for which the computer's memory is too small, however that showed."""
+    return WorkerFailed(
+        "WORKER_MEMORY", "The computer ran out of memory.", "Close other programs or choose a smaller batch."
+    )
+
+
 def error_from_dict(fields: dict[str, str]) -> HemoCAMError:
     """The error that :meth:`HemoCAMError.as_dict` described, with its class restored from the code's prefix."""
     families: dict[str, type[HemoCAMError]] = {

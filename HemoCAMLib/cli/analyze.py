@@ -8,7 +8,7 @@ from typing import Any
 from HemoCAMLib.cli.progress import ProgressView
 from HemoCAMLib.cli.result_table import print_result
 from HemoCAMLib.cli.streams import messages, output, write_json
-from HemoCAMLib.errors import InputRefused
+from HemoCAMLib.ct.reader import existing_path
 from HemoCAMLib.model import find_model
 from HemoCAMLib.run.api import analyze
 from HemoCAMLib.run.job import AnalyzeJob
@@ -29,10 +29,7 @@ def analyze_scan(scan: Path, out: Path, *, as_json: bool, overwrite: bool, **set
     """
     # What can be refused at once is refused before a process is started and a folder made.
     AnalyzeJob.from_dict(settings)
-    if not _exists(scan):
-        raise InputRefused(
-            "CT_NOT_FOUND", "The scan was not found at the given path.", "Check the path for a typing error."
-        )
+    existing_path(scan)
     find_model(settings.get("model") or None)
     with ProgressView(messages()) as view:
         result = analyze(scan, out, on_event=view.on_event, overwrite=overwrite, **settings)
@@ -40,11 +37,3 @@ def analyze_scan(scan: Path, out: Path, *, as_json: bool, overwrite: bool, **set
         write_json(result.fields)
     else:
         print_result(result, output())
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        # A name that is too long for the disk, or holds a null character.
-        return False

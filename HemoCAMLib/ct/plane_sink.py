@@ -37,7 +37,6 @@ class PlaneSink:
     def __init__(self, stored_shape: tuple[int, int, int], turn: Reorientation, store: Path | None) -> None:
         self._stored_shape = stored_shape
         self._turn = turn
-        self._store = store
         self._file: SliceFile | None = None
         self._staged: SliceFile | None = None
         shape = turn.shape(stored_shape)

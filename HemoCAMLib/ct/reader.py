@@ -57,7 +57,7 @@ def read_head_ct(
             ``CT_NOT_ONE_VOLUME``, ``CT_BROKEN_VOXELS``, ``CT_TRUNCATED``, ``CT_UNREADABLE``.
         UsageError: ``USAGE_CANNOT_WRITE``, the store cannot be written.
     """
-    place = _existing(path)
+    place = existing_path(path)
     with _quiet_pydicom():
         if place.is_dir() or place.name.upper() == "DICOMDIR":
             folder = place if place.is_dir() else place.parent
@@ -112,7 +112,12 @@ def _quiet_pydicom() -> Iterator[None]:
         logger.removeFilter(drop)
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
+def existing_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a scan that is there and may be read.
+
+    Raises:
+        InputRefused: ``CT_NOT_FOUND``, ``CT_UNREADABLE``.
+    """
     place = Path(path)
     try:
         present = bool(os.fspath(path)) and place.exists()

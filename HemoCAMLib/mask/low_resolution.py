@@ -29,7 +29,6 @@ class LowResolutionScan:
         densest_hu: [slab, rows, columns] float32 largest value in a block, after averaging pairs of pixels
             where the block is large enough, so that noise is not taken for bone.
         slab_of_slice: [slice] which slab a slice of the scan went into.
-        slab_mm: [slab] thickness.
         factor: pixels of the scan along a block's edge.
         pixel_mm: (row, column) spacing of the copy.
     """
@@ -37,7 +36,6 @@ class LowResolutionScan:
     mean_hu: NDArray[np.float32]
     densest_hu: NDArray[np.float32]
     slab_of_slice: NDArray[np.intp]
-    slab_mm: NDArray[np.float64]
     factor: int
     pixel_mm: tuple[float, float]
 
@@ -58,7 +56,6 @@ class LowResolutionBuilder:
         self._means: list[NDArray[np.float32]] = []
         self._densest: list[NDArray[np.float32]] = []
         self._slab_of_slice: list[int] = []
-        self._slab_mm: list[float] = []
         self._sum: NDArray[np.float32] | None = None
         self._weight_mm = 0.0
 
@@ -84,7 +81,6 @@ class LowResolutionBuilder:
             mean_hu=np.stack(self._means),
             densest_hu=np.stack(self._densest),
             slab_of_slice=np.array(self._slab_of_slice, np.intp),
-            slab_mm=np.array(self._slab_mm),
             factor=self._factor,
             pixel_mm=(self._spacing_mm[0] * self._factor, self._spacing_mm[1] * self._factor),
         )
@@ -95,7 +91,6 @@ class LowResolutionBuilder:
         block = self._factor // self._pair
         self._means.append(_block_sums(fine, block) / np.float32(block**2))
         self._densest.append(_block_largest(fine, block))
-        self._slab_mm.append(self._weight_mm)
         self._sum, self._weight_mm = None, 0.0
 
 

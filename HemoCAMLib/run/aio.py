@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 from HemoCAMLib.run.conversation import CANCEL_GRACE_S, Conversation, raise_for
 from HemoCAMLib.run.plain import CHUNK_BYTES, TICK_S
-from HemoCAMLib.run.process import kill_tree, worker_command, worker_environment
+from HemoCAMLib.run.process import kill_tree, process_group, worker_command, worker_environment
 from HemoCAMLib.run.protocol import FINAL_EVENTS, Message
 
 
@@ -40,7 +39,7 @@ class AsyncWorker:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             env=worker_environment(),
-            start_new_session=os.name != "nt",
+            **process_group(),
         )
         assert process.stdin is not None
         conversation = Conversation(

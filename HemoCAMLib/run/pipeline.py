@@ -91,16 +91,14 @@ def _read(folder: RunFolder, job: AnalyzeJob, reporter: Reporter, cancelled: Cal
     if job.ijk_to_ras is not None:
         array = np.load(folder.input_array_path, mmap_mode="r", allow_pickle=False)
         affine = np.array(job.ijk_to_ras)
-        ct = head_ct_from_array(array, affine, allow_gaps=job.allow_gaps, store=folder.hu_path)
-    else:
-        ct = read_head_ct(
-            job.input,
-            series_uid=job.series_uid or None,
-            allow_gaps=job.allow_gaps,
-            store=folder.hu_path,
-            on_progress=on_progress,
-        )
-    return ct
+        return head_ct_from_array(array, affine, allow_gaps=job.allow_gaps, store=folder.hu_path)
+    return read_head_ct(
+        job.input,
+        series_uid=job.series_uid or None,
+        allow_gaps=job.allow_gaps,
+        store=folder.hu_path,
+        on_progress=on_progress,
+    )
 
 
 def _open_state(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from HemoCAMLib.errors import WorkerFailed
 
@@ -39,24 +40,28 @@ def worker_environment() -> dict[str, str]:
     return environment
 
 
+def process_group() -> dict[str, Any]:
+    """Arguments of a process's start that put it at the head of its own group, as :func:`kill_tree` needs it."""
+    if os.name == "nt":
+        return {"creationflags": 0x00000200}  # CREATE_NEW_PROCESS_GROUP
+    return {"start_new_session": True}
+
+
 def start_worker(python: str | None = None) -> subprocess.Popen[bytes]:
     """Starts the worker at the head of its own process group.
 
     Raises:
         WorkerFailed: the interpreter cannot be started (``WORKER_START``).
     """
-    group: dict[str, object] = (
-        {"creationflags": 0x00000200} if os.name == "nt" else {"start_new_session": True}  # CREATE_NEW_PROCESS_GROUP
-    )
     try:
-        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+        return subprocess.Popen(
             worker_command(python),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=worker_environment(),
             bufsize=0,
-            **group,
+            **process_group(),
         )
     except OSError as error:
         raise WorkerFailed(

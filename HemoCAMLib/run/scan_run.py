@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from HemoCAMLib.cam import maps
 from HemoCAMLib.ct import HeadCT
-from HemoCAMLib.errors import Cancelled, WorkerFailed
+from HemoCAMLib.errors import Cancelled, WorkerFailed, out_of_memory
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle, SliceStacker
 from HemoCAMLib.model.registry import Network
@@ -56,7 +56,7 @@ class ScanRun:
         self._compute = Compute(**state.compute)
         self._stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
         self._desk = SliceDesk(folder, ct, ClassOrder(bundle.metadata.subtypes), settings, reporter)
-        self._network = self._load()
+        self._network: Network
 
     def __enter__(self) -> ScanRun:
         return self
@@ -68,6 +68,7 @@ class ScanRun:
 
     def analyse(self, cancelled: Callable[[], bool]) -> None:
         """Runs the network over all slices that are still missing, batch by batch."""
+        self._network = self._load()
         total = self._ct.shape[0]
         first = index = self._first_to_analyse()
         if first:
@@ -132,9 +133,7 @@ class ScanRun:
     def _fall_back(self) -> None:
         smaller = self._compute.smaller()
         if smaller is None:
-            raise WorkerFailed(
-                "WORKER_MEMORY", "The computer ran out of memory.", "Close other programs or choose a smaller batch."
-            )
+            raise out_of_memory()
         self._compute, sentence = smaller
         self._reporter.notice("WORKER_OUT_OF_MEMORY", sentence)
         self._state = replace(self._state, compute=self._compute.to_dict())

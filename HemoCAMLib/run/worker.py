@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from HemoCAMLib import __version__
-from HemoCAMLib.errors import Cancelled, HemoCAMError, WorkerFailed
+from HemoCAMLib.errors import Cancelled, HemoCAMError, WorkerFailed, out_of_memory
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.protocol import PROTOCOL_VERSION, Message, decode, encode
 
@@ -138,12 +138,13 @@ class Worker:
                 self._events.record(final)
             return final
         except HemoCAMError as error:
-            return {"event": "error", **error.as_dict()}
+            return _error_event(error)
         except OSError as error:
-            failure = WorkerFailed(
-                "WORKER_DISK", "The run folder cannot be written.", "Check that the disk has room.", str(error)
+            return _error_event(
+                WorkerFailed(
+                    "WORKER_DISK", "The run folder cannot be written.", "Check that the disk has room.", str(error)
+                )
             )
-            return {"event": "error", **failure.as_dict()}
 
     def _guarded(self, folder: RunFolder, started_s: float) -> Message:
         try:
@@ -156,21 +157,19 @@ class Worker:
         except Cancelled:
             return {"event": "cancelled"}
         except HemoCAMError as error:
-            return {"event": "error", **error.as_dict()}
+            return _error_event(error)
         except MemoryError:
-            failure = WorkerFailed(
-                "WORKER_MEMORY", "The computer ran out of memory.", "Close other programs or choose a smaller batch."
-            )
-            return {"event": "error", **failure.as_dict()}
+            return _error_event(out_of_memory())
         except Exception:
             traceback.print_exc()
-            failure = WorkerFailed(
-                "WORKER_FAILED",
-                "The analysis failed for a reason that HemoCAM did not foresee.",
-                "Send worker.log from the run folder to the developers.",
-                traceback.format_exc(limit=-1),
+            return _error_event(
+                WorkerFailed(
+                    "WORKER_FAILED",
+                    "The analysis failed for a reason that HemoCAM did not foresee.",
+                    "Send worker.log from the run folder to the developers.",
+                    traceback.format_exc(limit=-1),
+                )
             )
-            return {"event": "error", **failure.as_dict()}
 
     def _load_torch_side(self) -> None:
         if self._networks is not None:
@@ -185,6 +184,10 @@ class Worker:
                 str(error),
             ) from error
         self._networks = NetworkCache()
+
+
+def _error_event(error: HemoCAMError) -> Message:
+    return {"event": "error", **error.as_dict()}
 
 
 @contextlib.contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from synthetic_head import head_hu
 
-from HemoCAMLib.errors import UsageError, WorkerFailed
+from HemoCAMLib.errors import ModelRefused, UsageError, WorkerFailed
 from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.run.compute import Compute, choose_compute, ran_out_of_memory
 from HemoCAMLib.run.folder import RunFolder
@@ -100,3 +102,23 @@ def test_a_run_that_is_short_of_memory_says_so_goes_on_and_finds_the_same(tiny_b
 def test_a_run_that_has_no_memory_even_for_one_slice_fails_in_words(tiny_bundle, tmp_path):
     with pytest.raises(WorkerFailed, match="ran out of memory"):
         _run(tmp_path / "none", tiny_bundle, 0)
+
+
+class DamagedModel(SmallMemory):
+    """Networks none of which can be loaded."""
+
+    def get(self, bundle, device):
+        raise ModelRefused("MODEL_CHECKSUM", "The model is damaged.")
+
+
+def test_a_model_that_cannot_be_loaded_leaves_no_thread_behind(tiny_bundle, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    affine = np.diag([-3.4, -3.4, 5.0, 1.0])
+    folder.prepare(AnalyzeJob(ijk_to_ras=tuple(map(tuple, affine.tolist())), model=str(tiny_bundle)))
+    np.save(folder.input_array_path, head_hu())
+    before = threading.active_count()
+    with pytest.raises(ModelRefused) as caught:
+        run_analysis(folder, folder.read_job(), DamagedModel(0), lambda event: None)
+    # The raised error's frames keep the run alive, as they would in a warm worker's log.
+    assert caught.value.code == "MODEL_CHECKSUM"
+    assert threading.active_count() == before
