@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
 
 from torch import Tensor
 
 from HemoCAMLib.cam import closed_form
+from HemoCAMLib.cam.layer_pass import CamMethod, LayerPass, checked_classes
 from HemoCAMLib.errors import UsageError
-from HemoCAMLib.model.heads import Head
 
-#: From activations [N, K, h, w] and the head behind them to maps [N, C, h, w], every class at once.
-CamMethod = Callable[[Tensor, Head], Tensor]
 
-_METHODS: dict[str, CamMethod] = {
-    "cam": closed_form.cam,
-    "grad-cam": closed_form.grad_cam,
-    "hires-cam": closed_form.hires_cam,
-    "local-logit": closed_form.local_logit,
+@dataclass(frozen=True)
+class MethodEntry:
+    """A method and what must be known to run it well.
+
+    Attributes:
+        method: the function.
+        uses_gradients: it starts from :meth:`LayerPass.differentiable`, so logits come with the same pass.
+        segmentation: it is for networks whose logits are maps [N, C, H, W]; all others are for [N, C].
+        scaling: how the method's own maps are scaled; ``none`` for every method that keeps an absolute scale.
+    """
+
+    method: CamMethod
+    uses_gradients: bool = False
+    segmentation: bool = False
+    scaling: str = "none"
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the options that the method takes."""
+        return list(inspect.signature(self.method).parameters)[2:]
+
+
+_METHODS: dict[str, MethodEntry] = {
+    "cam": MethodEntry(closed_form.cam),
+    "local-logit": MethodEntry(closed_form.local_logit),
+    "grad-cam": MethodEntry(closed_form.grad_cam),
+    "hires-cam": MethodEntry(closed_form.hires_cam),
 }
 
 
@@ -26,42 +50,64 @@ def method_names() -> list[str]:
     return sorted(_METHODS)
 
 
-def register_method(name: str, method: CamMethod) -> None:
-    """Adds a method under a new name.
+def register_method(
+    name: str, method: CamMethod, *, uses_gradients: bool = False, segmentation: bool = False, scaling: str = "none"
+) -> None:
+    """Adds a method under a new name; arguments as in :class:`MethodEntry`.
 
     Raises:
         ValueError: the name is taken.
     """
     if name in _METHODS:
         raise ValueError(f"there is an activation map method {name} already")
-    _METHODS[name] = method
+    _METHODS[name] = MethodEntry(method, uses_gradients, segmentation, scaling)
 
 
-def maps(method: str, activations: Tensor, head: Head) -> Tensor:
-    """Activation maps of every class from the activations of the pass that classified.
+def find_method(name: str) -> MethodEntry:
+    """The method of that name.
+
+    Raises:
+        UsageError: ``USAGE_CAM_METHOD``; the advice lists the nearest names first.
+    """
+    if name in _METHODS:
+        return _METHODS[name]
+    near = get_close_matches(name, _METHODS, n=3, cutoff=0.5)
+    others = [other for other in method_names() if other not in near]
+    raise UsageError(
+        "USAGE_CAM_METHOD",
+        f"There is no activation map method {name[:40]!r}.",
+        f"Choose one of {', '.join([*near, *others])}.",
+    )
+
+
+def maps(method: str, layer_pass: LayerPass, classes: Sequence[int] | None = None, **options: Any) -> Tensor:
+    """Activation maps of the wanted classes at one layer.
 
     Args:
         method: one of :func:`method_names`.
-        activations: A, [N, K, h, w], from ``network.trunk``.
-        head: ``network.head``.
+        layer_pass: from :class:`HemoCAMLib.cam.Explainer`, or :meth:`LayerPass.from_head`.
+        classes: which, in this order; all of them where None.
+        options: the method's own.
 
     Returns:
-        [N, C, h, w], signed, on the method's own scale, at the activations' size; the map covers the whole image.
+        [N, len(classes), h, w], signed, on the method's own scale, at the layer's size; the map covers the image.
 
     Raises:
-        UsageError: ``USAGE_CAM_METHOD``, no such method.
-        ModelRefused: ``MODEL_NO_CLOSED_FORM``, the method needs a head that this network does not have.
+        UsageError: ``USAGE_CAM_METHOD``, ``USAGE_CAM_CLASS``, ``USAGE_CAM_OPTION``.
+        ModelRefused: ``MODEL_NO_CLOSED_FORM``, the method needs a head that this layer does not have.
 
     >>> import torch
     >>> from HemoCAMLib.model.heads import AveragePoolHead
     >>> head = AveragePoolHead(weight=torch.tensor([[1.0, -1.0]]), bias=torch.zeros(1))
-    >>> maps("cam", torch.tensor([[[[3.0]], [[1.0]]]]), head)
+    >>> maps("cam", LayerPass.from_head(torch.tensor([[[[3.0]], [[1.0]]]]), head))
     tensor([[[[2.]]]])
     """
-    if method not in _METHODS:
+    entry = find_method(method)
+    unknown = sorted(set(options) - set(entry.options))
+    if unknown:
         raise UsageError(
-            "USAGE_CAM_METHOD",
-            f"There is no activation map method {method[:40]!r}.",
-            f"Choose one of {', '.join(method_names())}.",
+            "USAGE_CAM_OPTION",
+            f"The method {method} has no option {unknown[0][:40]!r}.",
+            f"It takes {', '.join(entry.options)}." if entry.options else "It takes no options.",
         )
-    return _METHODS[method](activations, head)
+    return entry.method(layer_pass, checked_classes(classes, layer_pass.class_count), **options)

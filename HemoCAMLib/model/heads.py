@@ -91,6 +91,12 @@ class LsePoolHead:
         """[N, C, h, w] to class logits [N, C]."""
         return lse_pool(local_logits, self.r)
 
+    def after_linear(self) -> LsePoolHead:
+        """The head of the local logits themselves: what stands between f − b and the class logits."""
+        count = len(self.bias)
+        identity = torch.eye(count, dtype=self.weight.dtype, device=self.weight.device)
+        return LsePoolHead(identity, torch.zeros_like(self.bias), self.r)
+
     def __call__(self, activations: Tensor) -> Tensor:
         """Activations [N, K, h, w] to class logits [N, C]."""
         return self.pool(self.local_logits(activations))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from HemoCAMLib.cam import maps
+from HemoCAMLib.cam import LayerPass, maps
 from HemoCAMLib.ct import HeadCT
 from HemoCAMLib.errors import Cancelled, WorkerFailed, out_of_memory
 from HemoCAMLib.mask import MaskSettings
@@ -120,7 +120,8 @@ class ScanRun:
                 activations = self._network.trunk(stacks)
             activations = activations.float()
             head = self._network.head
-            local_logits = maps(MAP_METHOD, activations, head).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+            local_logits = maps(MAP_METHOD, LayerPass.from_head(activations, head))
+            local_logits = local_logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
             logits: NDArray[np.float32] = head(activations).float().cpu().numpy()
             if not np.isfinite(logits).all():
                 raise WorkerFailed(

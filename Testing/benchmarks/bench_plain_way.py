@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from HemoCAMLib.cam import maps
+from HemoCAMLib.cam import LayerPass, maps
 from HemoCAMLib.ct import read_head_ct
 from HemoCAMLib.model import find_model
 from HemoCAMLib.model.registry import load_network
@@ -71,7 +71,8 @@ def compare_here(scan: Path, slice_count: int) -> PlainComparison:
         with torch.inference_mode():
             activations = network.trunk(stack)
             network.head(activations)
-            return maps("grad-cam", activations, network.head)[0].numpy()
+            at_pooling = LayerPass.from_head(network.head.local_logits(activations), network.head.after_linear())
+            return maps("grad-cam", at_pooling)[0].numpy()
 
     fast, ours_ms = _timed(ours, stacks)
     # grad-cam differentiates, so it needs a network whose parameters ask for gradients, as any user's do.

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from HemoCAMLib.cam import maps, method_names, register_method
+from HemoCAMLib.cam import LayerPass, method_names, register_method
+from HemoCAMLib.cam import maps as maps_of_pass
 from HemoCAMLib.errors import ModelRefused, UsageError
 from HemoCAMLib.model.heads import AveragePoolHead, Head, LsePoolHead, OpaqueHead, lse_pool
 from HemoCAMLib.model.registry import build_network
@@ -39,6 +40,15 @@ def lse_head(r: float = 3.0) -> tuple[Tensor, LsePoolHead]:
     return activations, LsePoolHead(weight, bias, r)
 
 
+def maps(method: str, activations: Tensor, head: Head) -> Tensor:
+    return maps_of_pass(method, LayerPass.from_head(activations, head))
+
+
+def at_pooling(activations: Tensor, head: LsePoolHead) -> tuple[Tensor, LsePoolHead]:
+    """The input of the pooling and what follows it."""
+    return head.local_logits(activations), head.after_linear()
+
+
 def gradients(layer: Tensor, logits_of: Any) -> list[Tensor]:
     """∂y_c/∂layer for every class, each shaped like the layer."""
     leaf = layer.detach().requires_grad_(True)
@@ -62,10 +72,11 @@ def test_average_pooling_agrees_with_autograd(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["grad-cam", "hires-cam"])
 @pytest.mark.parametrize("r", [0.5, 3.0, 20.0])
-def test_lse_pooling_agrees_with_autograd_at_the_input_of_the_pooling(method: str, r: float) -> None:
+def test_lse_pooling_agrees_with_autograd_at_both_sides_of_its_linear_layer(method: str, r: float) -> None:
     activations, head = lse_head(r)
-    local = head.local_logits(activations)
-    torch.testing.assert_close(maps(method, activations, head), autograd_maps(method, local, head.pool))
+    local, after = at_pooling(activations, head)
+    torch.testing.assert_close(maps(method, local, after), autograd_maps(method, local, head.pool))
+    torch.testing.assert_close(maps(method, activations, head), autograd_maps(method, activations, head))
 
 
 def test_with_average_pooling_cam_is_n_times_grad_cam_and_hires_cam() -> None:
@@ -90,7 +101,7 @@ def test_grad_cam_at_the_lse_input_is_relu_of_f_minus_b_over_n() -> None:
     activations, head = lse_head()
     f = torch.einsum("ck,nkij->ncij", head.weight, activations)
     expected = torch.relu(f - head.bias[:, None, None]) / POSITIONS
-    torch.testing.assert_close(torch.relu(maps("grad-cam", activations, head)), expected)
+    torch.testing.assert_close(torch.relu(maps("grad-cam", *at_pooling(activations, head))), expected)
 
 
 def test_hires_cam_at_the_lse_input_is_its_value_times_its_softmax() -> None:
@@ -98,16 +109,16 @@ def test_hires_cam_at_the_lse_input_is_its_value_times_its_softmax() -> None:
     f = torch.einsum("ck,nkij->ncij", head.weight, activations)
     share = torch.softmax(head.r * f.flatten(2), dim=-1).view_as(f)
     expected = (f - head.bias[:, None, None]) * share
-    torch.testing.assert_close(maps("hires-cam", activations, head), expected)
+    torch.testing.assert_close(maps("hires-cam", *at_pooling(activations, head)), expected)
     torch.testing.assert_close(share.sum(dim=(-2, -1)), torch.ones(2, CLASSES, dtype=torch.float64))
 
 
 def test_one_layer_earlier_the_lse_maps_have_f_in_place_of_f_minus_b() -> None:
     activations, head = lse_head()
     f = maps("cam", activations, head)
-    torch.testing.assert_close(autograd_maps("grad-cam", activations, head), f / POSITIONS)
+    torch.testing.assert_close(maps("grad-cam", activations, head), f / POSITIONS)
     share = torch.softmax(head.r * f.flatten(2), dim=-1).view_as(f)
-    torch.testing.assert_close(autograd_maps("hires-cam", activations, head), f * share)
+    torch.testing.assert_close(maps("hires-cam", activations, head), f * share)
 
 
 def test_pooling_the_local_logit_gives_the_class_logit() -> None:
@@ -164,7 +175,9 @@ def test_maps_agree_with_the_grad_cam_library(method: str, name: str, layer: str
     target = network.get_submodule(layer or network.map_layer)
     library = {"grad-cam": gradcam.GradCAM, "hires-cam": gradcam.HiResCAM}[method](network, [target])
     with torch.no_grad():
-        ours = maps(method, network.trunk(stacks), network.head)[0].double().numpy()
+        activations, head = network.trunk(stacks), network.head
+        ours = maps(method, *(at_pooling(activations, head) if name == "lse-unet" else (activations, head)))
+        ours = ours[0].double().numpy()
     brightest: list[float] = []
     for index in range(3):
         kept: list[Any] = []
@@ -181,7 +194,7 @@ def test_maps_agree_with_the_grad_cam_library(method: str, name: str, layer: str
 
 def test_a_head_without_closed_form_is_refused_with_the_reason() -> None:
     head: Head = OpaqueHead(lambda activations: activations.mean(dim=(-2, -1)), "a hidden layer")
-    for method in ("cam", "grad-cam", "hires-cam", "local-logit"):
+    for method in ("cam", "local-logit"):
         with pytest.raises(ModelRefused) as caught:
             maps(method, torch.zeros(1, 2, 3, 3), head)
         assert caught.value.code == "MODEL_NO_CLOSED_FORM"
@@ -200,9 +213,9 @@ def test_a_new_method_joins_under_a_new_name_only(monkeypatch: pytest.MonkeyPatc
     from HemoCAMLib.cam import registry
 
     monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
-    register_method("channel-sum", lambda activations, head: activations.sum(dim=1, keepdim=True))
+    register_method("channel-sum", lambda layer_pass, classes: layer_pass.activations.sum(dim=1, keepdim=True))
     assert "channel-sum" in method_names()
     activations, head = average_head()
     torch.testing.assert_close(maps("channel-sum", activations, head), activations.sum(dim=1, keepdim=True))
     with pytest.raises(ValueError, match="already"):
-        register_method("cam", lambda activations, head: activations)
+        register_method("cam", lambda layer_pass, classes: layer_pass.activations)
