@@ -15,7 +15,7 @@ from HemoCAMLib.ct.dicom_header import SliceHeader
 from HemoCAMLib.ct.dicom_pixels import needs_judgement, read_hu, read_stored
 from HemoCAMLib.ct.dicom_series import Choice, choose_series
 from HemoCAMLib.ct.dicom_stack import Stack, order_slices
-from HemoCAMLib.ct.head_ct import HeadCT, ScanWarning, SourceIdentity
+from HemoCAMLib.ct.head_ct import HeadCT, ScanWarning, SourceIdentity, SourcePlane
 from HemoCAMLib.ct.orientation import canonical_geometry, reorientation_of
 from HemoCAMLib.ct.plane_sink import PlaneSink
 from HemoCAMLib.ct.stored_values import Reading, choose_reading, reading_warning
@@ -155,6 +155,7 @@ def _identity(stack: Stack, choice: Choice, path: Path, planes_kept: bool, rever
         series_instance_uid=choice.series.uid,
         # Turned slices run across the stored ones: there is no instance per slice then.
         sop_instance_uids=tuple(uids) if planes_kept else (),
+        planes=tuple(SourcePlane(header.path, header.frame, header.sop_instance_uid) for header in stack.headers),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,21 @@ class ScanWarning:
 
 
 @dataclass(frozen=True)
+class SourcePlane:
+    """One plane of the input's grid, where a DICOM file stores it.
+
+    Attributes:
+        path: the file.
+        frame: which of its frames, from 0; always 0 in a file of one image.
+        sop_instance_uid: of the file.
+    """
+
+    path: Path
+    frame: int
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True)
 class SourceIdentity:
     """Where the scan came from; nothing here names a patient.
 
@@ -38,6 +54,8 @@ class SourceIdentity:
         study_instance_uid: empty where the source has none, as the next two.
         series_instance_uid: see above.
         sop_instance_uids: one per slice, in slice order.
+        planes: one per plane of the input's grid, in the order of its slowest axis; empty where the source is
+            not DICOM. Copies that were left out are not among them.
     """
 
     kind: str
@@ -46,6 +64,7 @@ class SourceIdentity:
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     sop_instance_uids: tuple[str, ...] = ()
+    planes: tuple[SourcePlane, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +94,11 @@ class InputGrid:
     def to_stored(self, canonical: NDArray[np.generic]) -> NDArray[np.generic]:
         """[slice, row, column] to the input's own [k, j, i]; a view."""
         return np.flip(np.transpose(canonical, self.axes), self.flips)
+
+    def to_canonical(self, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+        """The input's own [k, j, i] to [slice, row, column]; a view, and the inverse of :meth:`to_stored`."""
+        back = sorted(range(3), key=lambda axis: self.axes[axis])
+        return np.transpose(np.flip(stored, self.flips), back)
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,7 @@ def read_head_ct(
         UsageError: ``USAGE_CANNOT_WRITE``, the store cannot be written.
     """
     place = existing_path(path)
-    with _quiet_pydicom():
+    with quiet_pydicom():
         if place.is_dir() or place.name.upper() == "DICOMDIR":
             folder = place if place.is_dir() else place.parent
             contents = _contents(folder)
@@ -96,7 +96,7 @@ def head_ct_from_array(
 
 
 @contextlib.contextmanager
-def _quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> Iterator[None]:
     """pydicom warns about odd values and puts them into the text and the log; they may be a patient's."""
     logger = logging.getLogger("pydicom")
 
