@@ -11,6 +11,7 @@ for a sample its map is NaN (the library computes on with zeros); constant chann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -97,7 +98,7 @@ def _component(channels: Tensor, operator: Callable[[Tensor], Product]) -> Tenso
     along = float(vector @ total)
     if abs(along) <= 1e-9 * float(total.norm()):
         along = float(vector[vector.abs().argmax()])
-    length = max(value, 0.0) ** 0.5
+    length = math.sqrt(max(value, 0.0))
     return (vector * (length if along >= 0 else -length)).view(channels.shape[1:]).to(channels.dtype)
 
 

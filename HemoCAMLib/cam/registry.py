@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from HemoCAMLib.cam import closed_form
+from HemoCAMLib.cam import closed_form, decomposition
 from HemoCAMLib.cam.layer_pass import CamMethod, LayerPass, checked_classes
 from HemoCAMLib.errors import UsageError
 
@@ -42,6 +42,9 @@ _METHODS: dict[str, MethodEntry] = {
     "local-logit": MethodEntry(closed_form.local_logit),
     "grad-cam": MethodEntry(closed_form.grad_cam),
     "hires-cam": MethodEntry(closed_form.hires_cam),
+    "eigen-cam": MethodEntry(decomposition.eigen_cam),
+    "eigen-grad-cam": MethodEntry(decomposition.eigen_grad_cam, uses_gradients=True),
+    "kpca-cam": MethodEntry(decomposition.kpca_cam),
 }
 
 
