@@ -23,6 +23,9 @@ def print_result(result: Result, console: Console) -> None:
     console.print(volume_table(result))
     for warning in result.warnings:
         console.print(Text.assemble(("Note: ", "yellow"), warning["message"]))
+    for finding in result.quality["findings"]:
+        title = finding["severity"].capitalize()
+        console.print(Text.assemble((f"{title}: ", "red" if title == "Warning" else "yellow"), finding["message"]))
     folder = RunFolder(result.folder)
     console.print(Text(f"Label map  {folder.labels_path}"))
     console.print(Text(f"Result     {folder.result_path}"))

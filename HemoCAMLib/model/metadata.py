@@ -53,6 +53,8 @@ class BundleMetadata:
         minimum_volume_ml: lesions smaller than this are removed.
         training_data: data sets with ``name`` and ``licence`` each, and whatever else is worth saying.
         metrics: measured figures by name, as plain values.
+        training_range: by statistic of :mod:`HemoCAMLib.quality` the lowest and the highest value of the training
+            scans; empty where it was not measured.
         weights_sha256: of the weights file, lower-case hexadecimal; empty only before the bundle is written.
         authors: who made it.
         copyright: and under which licence it may be used.
@@ -79,6 +81,7 @@ class BundleMetadata:
     mean: float = 0.0
     std: float = 1.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    training_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     weights_sha256: str = ""
     authors: str = ""
     copyright: str = ""
@@ -107,6 +110,7 @@ class BundleMetadata:
             "minimum_volume_ml": self.minimum_volume_ml,
             "training_data": _plain(self.training_data),
             "metrics": _plain(self.metrics),
+            "training_range": _plain(self.training_range),
             "intended_use": self.intended_use,
             "weights_sha256": self.weights_sha256,
         }
@@ -200,6 +204,7 @@ def _read(bundle: Fields, ours: Fields) -> BundleMetadata:
         mean=normalisation.number("mean", -100, 100),
         std=normalisation.number("std", 1e-3, 1e3),
         metrics=dict(ours.table("metrics").values),
+        training_range=_training_range(ours),
         weights_sha256=_matching(ours, "weights_sha256", _SHA256, "must be 64 lower-case hexadecimal digits"),
         authors=bundle.text("authors", optional=True),
         copyright=bundle.text("copyright", optional=True),
@@ -222,6 +227,7 @@ _HEMOCAM_FIELDS = (
     "minimum_volume_ml",
     "training_data",
     "metrics",
+    "training_range",
     "intended_use",
     "weights_sha256",
 )
@@ -279,6 +285,20 @@ def _training_data(ours: Fields) -> tuple[dict[str, Any], ...]:
         sets.table(index).text("name")
         sets.table(index).text("licence")
     return tuple(dict(sets.table(index).values) for index in sets.values)
+
+
+def _training_range(ours: Fields) -> dict[str, tuple[float, float]]:
+    if "training_range" not in ours.values:
+        return {}
+    table = ours.table("training_range")
+    return {str(name)[:80]: _ascending(table, str(name)) for name in table.values}
+
+
+def _ascending(table: Fields, name: str) -> tuple[float, float]:
+    ends = Fields(dict(_by_index(table.items(name))), table.name_of(name))
+    if len(ends.values) != 2 or ends.number("0", -1e6, 1e6) > ends.number("1", -1e6, 1e6):
+        raise table.wrong(name, "must be the lowest and the highest value")
+    return ends.number("0", -1e6, 1e6), ends.number("1", -1e6, 1e6)
 
 
 def _changelog(bundle: Fields) -> dict[str, str]:

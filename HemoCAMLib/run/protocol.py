@@ -9,6 +9,7 @@ Events (from its standard output), each with ``event`` and, where it belongs to 
     ``notice``     code, message: something done differently than asked, said aloud
     ``model``      name, version, checksum, device, precision, seconds
     ``input``      the scan as in ``result.json``; slices, warnings
+    ``quality``    how far the scan is from what the model was trained on, as in ``result.json``
     ``slices``     slices: a list as in ``result.json`` without the final small-component removal
     ``progress``   stage, fraction (0-1), seconds_left (None while unknown)
     ``done``       seconds

@@ -12,6 +12,7 @@ from HemoCAMLib.ct import HeadCT, SliceGeometry
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.measure import Measurements
 from HemoCAMLib.model import ModelBundle
+from HemoCAMLib.quality import Assessment
 from HemoCAMLib.run.result import RESULT_SCHEMA
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
@@ -118,11 +119,13 @@ def result_record(
     compute: Mapping[str, Any],
     slices: list[dict[str, Any]],
     measurements: Measurements,
+    quality: Assessment,
 ) -> dict[str, Any]:
     """``result.json`` without its timing."""
     return {
         "schema": RESULT_SCHEMA,
         "input": input_record(ct),
+        "quality": quality.as_dict(),
         "model": model_record(bundle),
         "settings": {"mask": settings.as_dict(), "map_method": MAP_METHOD, **compute},
         "slices": slices,

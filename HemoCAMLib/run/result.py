@@ -63,6 +63,11 @@ class Result:
         return list(self.fields["input"]["warnings"])
 
     @property
+    def quality(self) -> dict[str, Any]:
+        """How far the scan is from what the model was trained on: summary, findings, statistics."""
+        return dict(self.fields["quality"])
+
+    @property
     def labels(self) -> NDArray[np.uint8]:
         """uint8 label map [k, j, i] on the input's own grid; 0 none, 1 IPH, 2 IVH, 3 SAH, 4 SDH, 5 EDH."""
         image = sitk.ReadImage(str(RunFolder(self.folder).labels_path))

@@ -55,7 +55,9 @@ class ScanRun:
         self._reporter = reporter
         self._compute = Compute(**state.compute)
         self._stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
-        self._desk = SliceDesk(folder, ct, ClassOrder(bundle.metadata.subtypes), settings, reporter)
+        self._desk = SliceDesk(
+            folder, ct, ClassOrder(bundle.metadata.subtypes), settings, bundle.metadata.training_range, reporter
+        )
         self._network: Network
 
     def __enter__(self) -> ScanRun:
@@ -88,7 +90,9 @@ class ScanRun:
         self._reporter.progress("measuring", 1.0)
         slices, measurements, warnings = self._desk.finish()
         ct = replace(self._ct, warnings=(*self._ct.warnings, *warnings))
-        return result_record(ct, self._bundle, self._settings, self._compute.to_dict(), slices, measurements)
+        return result_record(
+            ct, self._bundle, self._settings, self._compute.to_dict(), slices, measurements, self._desk.quality
+        )
 
     def _first_to_analyse(self) -> int:
         """Batches are cut where they were before, so that a resumed run gives the same numbers to the last bit."""

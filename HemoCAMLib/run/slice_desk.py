@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from HemoCAMLib.ct import HeadCT, ScanWarning
 from HemoCAMLib.mask import BrainMask, ComponentAccumulator, MaskSettings, find_brain, label_slice
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
+from HemoCAMLib.quality import Assessment, TrainingRange, assess, measure_scan
 from HemoCAMLib.run.folder import GrowingArray, RunFolder
 from HemoCAMLib.run.label_file import RawLabels, write_labels_nrrd
 from HemoCAMLib.run.protocol import Message
@@ -40,11 +41,18 @@ class SliceDesk:
         ct: the scan.
         classes: class order of the model.
         settings: of the masks.
+        training_range: of the model, which the scan is held against.
         reporter: takes events; they may come from the desk's own thread.
     """
 
     def __init__(
-        self, folder: RunFolder, ct: HeadCT, classes: ClassOrder, settings: MaskSettings, reporter: Reporter
+        self,
+        folder: RunFolder,
+        ct: HeadCT,
+        classes: ClassOrder,
+        settings: MaskSettings,
+        training_range: TrainingRange,
+        reporter: Reporter,
     ) -> None:
         self._folder = folder
         self._ct = ct
@@ -58,6 +66,7 @@ class SliceDesk:
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
         self._brain: Future[tuple[BrainMask, MidlinePlane | None]] = self._thread.submit(self._find_brain)
+        self._quality: Future[Assessment] = self._thread.submit(self._assess, training_range)
 
     def close(self) -> None:
         """Writes what waits, then lets go of thread and files."""
@@ -87,6 +96,11 @@ class SliceDesk:
         """
         self._waiting.append(self._thread.submit(self._write_batch, first, probabilities, local_logits))
         self._settle(LARGEST_BACKLOG)
+
+    @property
+    def quality(self) -> Assessment:
+        """How the scan compares with what the model was trained on; waits for it."""
+        return self._quality.result()
 
     def finish(self) -> tuple[list[Message], Measurements, tuple[ScanWarning, ...]]:
         """Waits for all batches, removes small components, measures and writes ``labels.nrrd``.
@@ -121,6 +135,13 @@ class SliceDesk:
         if brain.is_empty:
             self._reporter.notice(NO_BRAIN.code, NO_BRAIN.message)
         return brain, midline
+
+    def _assess(self, training_range: TrainingRange) -> Assessment:
+        brain, _ = self._brain.result()
+        with self._reporter.timed("quality"):
+            found = assess(measure_scan(self._ct.slices, self._ct.geometry, brain), training_range)
+        self._reporter.emit({"event": "quality", **found.as_dict()})
+        return found
 
     def _write_batch(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
         brain, _ = self._brain.result()

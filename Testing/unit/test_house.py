@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "HemoCAMLib"
 
 #: A room imports only from itself and from rooms before it.
-ROOMS = ("errors", "subtypes", "resources", "ct", "model", "cam", "mask", "measure", "run", "sample", "cli")
+ROOMS = ("errors", "subtypes", "resources", "ct", "model", "cam", "mask", "measure", "quality", "run", "sample", "cli")
 
 #: Modules that may import torch; everything else is host side.
 WORKER_SIDE = re.compile(

@@ -30,6 +30,7 @@ def metadata() -> BundleMetadata:
         mask_thresholds={"absolute": dict.fromkeys(SUBTYPE_NAMES, 0.5)},
         training_data=({"name": "phantoms", "licence": "Apache-2.0", "scans": 100},),
         metrics={"auroc": {"IPH": 0.9}},
+        training_range={"noise_hu": (1.0, 2.5)},
         weights_sha256="0" * 64,
         changelog={"1.2.0": "first"},
     )
@@ -67,7 +68,9 @@ def test_the_hemocam_fields_can_be_changed_without_changing_the_description() ->
     assert described == metadata()
 
 
-REQUIRED = list(metadata().hemocam_fields())
+#: Fields that older bundles do not have.
+OPTIONAL = {"training_range"}
+REQUIRED = [name for name in metadata().hemocam_fields() if name not in OPTIONAL]
 
 
 @pytest.mark.parametrize("name", REQUIRED)
@@ -78,6 +81,13 @@ def test_a_missing_field_is_named(name: str) -> None:
         BundleMetadata.from_dict(values)
     assert caught.value.code == "MODEL_METADATA_MISSING"
     assert f"hemocam.{name}" in caught.value.message
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONAL))
+def test_a_bundle_without_a_newer_field_is_still_read(name: str) -> None:
+    values = plain()
+    del values["hemocam"][name]
+    assert BundleMetadata.from_dict(values).weights_sha256 == metadata().weights_sha256
 
 
 @pytest.mark.parametrize("name", ["name", "version", "description", "hemocam"])
@@ -106,6 +116,9 @@ def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         ("hemocam", [], "MODEL_METADATA_TYPE"),
         ("hemocam.schema", 2, "MODEL_METADATA_SCHEMA"),
         ("hemocam.schema", "1", "MODEL_METADATA_TYPE"),
+        ("hemocam.training_range.noise_hu", [2.0, 1.0], "MODEL_METADATA_VALUE"),
+        ("hemocam.training_range.noise_hu", [1.0], "MODEL_METADATA_VALUE"),
+        ("hemocam.training_range.noise_hu", 1.0, "MODEL_METADATA_TYPE"),
         ("hemocam.surprise", 1, "MODEL_METADATA_UNKNOWN"),
         ("hemocam.window.level", 25, "MODEL_METADATA_UNKNOWN"),
         ("hemocam.window.width", 0, "MODEL_METADATA_VALUE"),
