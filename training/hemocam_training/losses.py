@@ -14,6 +14,12 @@ ALPHA = (2.0, 0.5, 0.25, 0.125)
 BETA = (0.5, 0.25, 0.125)
 
 
+def known_cross_entropy(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Binary cross entropy, mean over the labels that are known; all [N, C], target and known 0 or 1."""
+    loss = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none")
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
 def classification_loss(logits: Sequence[Tensor], target: Tensor, known: Tensor) -> Tensor:
     """Equation 6: binary cross entropy at every scale, over the labels that are known.
 
@@ -24,8 +30,7 @@ def classification_loss(logits: Sequence[Tensor], target: Tensor, known: Tensor)
     """
     total = torch.zeros((), device=target.device)
     for weight, scale in zip(ALPHA, logits, strict=True):
-        loss = functional.binary_cross_entropy_with_logits(scale.float(), target, reduction="none")
-        total = total + weight * (loss * known).sum() / known.sum().clamp(min=1)
+        total = total + weight * known_cross_entropy(scale, target, known)
     return total
 
 

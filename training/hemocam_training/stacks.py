@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from hemocam_training.cache import LOW_HU, SIZE, STEPS_PER_HU
 from hemocam_training.phantoms.plan import has_hidden_subdural
@@ -36,8 +37,8 @@ class CachedStacks:
     Args:
         folder: written by :mod:`hemocam_training.cache`.
         limit: use only that many scans.
-        size: rows and columns of the stacks; half the cached size trains four times as fast.
-
+        size: rows and columns of the stacks; half the cached size trains four times as fast. Above the cached size
+            slices are interpolated: a network with coarse maps gets more positions, not more detail.
         without_hidden: leave out scans whose subdural a reader would hardly see: labels like that teach a network to
             suspect every healthy convexity.
 
@@ -53,7 +54,8 @@ class CachedStacks:
         if not files:
             raise FileNotFoundError(f"no cached phantoms in {folder}")
         self.seeds = [int(path.stem) for path in files]
-        scans = [_shrunk(np.load(path), SIZE // size) for path in files]
+        scans = [_shrunk(np.load(path), max(1, SIZE // size)) for path in files]
+        self._size = size
         self._slices = torch.from_numpy(np.concatenate(scans))
         ends = np.cumsum([len(scan) for scan in scans])
         self._first = np.repeat(ends - [len(scan) for scan in scans], [len(scan) for scan in scans])
@@ -77,7 +79,10 @@ class CachedStacks:
         before = np.where(repeated, indices, np.maximum(indices - 1, self._first[indices]))
         after = np.where(repeated, indices, np.minimum(indices + 1, self._last[indices]))
         wanted = torch.from_numpy(np.stack([before, indices, after], axis=1))
-        return self._slices[wanted].float() / STEPS_PER_HU + LOW_HU
+        hu = self._slices[wanted].float() / STEPS_PER_HU + LOW_HU
+        if self._size <= SIZE:
+            return hu
+        return functional.interpolate(hu, (self._size, self._size), mode="bilinear", align_corners=False)
 
 
 def _shrunk(values: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:

@@ -7,10 +7,11 @@ import pytest
 import torch
 from hemocam_training.augmentation import NoiseBank, augment
 from hemocam_training.cache import cached_hu, render_to, small_slices
+from hemocam_training.fitting import training_step
 from hemocam_training.losses import classification_loss, consistency_loss
 from hemocam_training.metrics import auroc, dice, youden_threshold
 from hemocam_training.stacks import CachedStacks, labels_from_areas
-from hemocam_training.train_shipped import new_network, training_step
+from hemocam_training.train_shipped import lse_loss, new_network
 
 
 def test_a_few_steps_on_a_tiny_set_lower_the_loss() -> None:
@@ -21,7 +22,7 @@ def test_a_few_steps_on_a_tiny_set_lower_the_loss() -> None:
     x[2:, :, 20:36, 20:36] = 0.9
     target = torch.zeros(4, 6)
     target[2:, :2] = 1
-    losses = [training_step(network, optimiser, x, target, torch.ones_like(target)) for _ in range(16)]
+    losses = [training_step(network, lse_loss, optimiser, x, target, torch.ones_like(target)) for _ in range(16)]
     assert losses[-1] < 0.75 * losses[0]
 
 
