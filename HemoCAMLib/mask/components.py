@@ -3,17 +3,71 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from HemoCAMLib.ct.geometry import SliceGeometry
 
 Labels = NDArray[np.uint8]
 RegionMap = NDArray[np.int32]
+Indices = NDArray[np.int64]
 
-_EIGHT_CONNECTED = np.ones((3, 3), bool)
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Stretches of one label along a row, in reading order: a few hundred stand for a slice's thousands of pixels.
+
+    Attributes:
+        columns: of the image.
+        start: [runs] flat index of each run's first pixel.
+        stop: [runs] one past the flat index of its last.
+        labels: [runs] label of each run, never 0.
+    """
+
+    columns: int
+    start: Indices
+    stop: Indices
+    labels: Labels
+
+    @classmethod
+    def of(cls, labels: Labels) -> _Runs:
+        flat, columns = np.ascontiguousarray(labels).ravel(), labels.shape[1]
+        begins = np.ones(flat.size + 1, bool)
+        np.not_equal(flat[1:], flat[:-1], out=begins[1:-1])
+        begins[columns:-1:columns] = True
+        edges = np.flatnonzero(begins)
+        values = flat[edges[:-1]]
+        used = values > 0
+        return cls(columns, edges[:-1][used], edges[1:][used], values[used])
+
+    @property
+    def lengths(self) -> Indices:
+        return self.stop - self.start
+
+    def touching(self, other: _Runs, row_step: int) -> tuple[Indices, Indices]:
+        """Pairs of runs, here and there, of one label that meet by edge or corner once ``other`` is moved up a step."""
+        # Two columns more than the image has keep the corner of one row apart from the start of the next.
+        width = self.columns + 2
+        here_first, here_last = self._keys(width)
+        there_first, there_last = other._keys(width)
+        shift = row_step * width
+        low = np.searchsorted(there_last, here_first + shift)
+        high = np.searchsorted(there_first, here_last + shift, side="right")
+        counts = high - low
+        here = np.repeat(np.arange(low.size), counts)
+        there = np.arange(here.size) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(low, counts)
+        same: NDArray[np.bool_] = self.labels[here] == other.labels[there]
+        return here[same], there[same]
+
+    def _keys(self, width: int) -> tuple[Indices, Indices]:
+        """First and one past last pixel in an image of another width; both rise from run to run."""
+        rows = self.start // self.columns
+        wider = rows * (width - self.columns)
+        return self.start + wider, self.stop + wider
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,47 +75,72 @@ class SliceRegions:
     """The 8-connected regions of one slice, each of a single subtype.
 
     Attributes:
-        top: first row of the window that holds every region.
-        left: first column of that window.
-        map: [window rows, window columns] 0 for none, else region number from 1.
         labels: [regions] label of each region; region n is at n - 1.
+        runs: the pixels.
+        region_of_run: [runs] region number from 1.
     """
 
-    top: int
-    left: int
-    map: RegionMap
     labels: Labels
+    runs: _Runs
+    region_of_run: RegionMap
 
     @property
     def count(self) -> int:
         return int(self.labels.size)
 
     @property
-    def pixel_counts(self) -> NDArray[np.int64]:
+    def pixel_counts(self) -> Indices:
         """[regions] number of pixels."""
-        counts: NDArray[np.int64] = np.bincount(self.map.ravel(), minlength=self.count + 1)[1:]
-        return counts
+        counts = np.bincount(self.region_of_run, weights=self.runs.lengths, minlength=self.count + 1)[1:]
+        whole: Indices = counts.astype(np.int64)
+        return whole
+
+    @property
+    def top(self) -> int:
+        """First row of the window that holds every region."""
+        return int(self.runs.start[0] // self.runs.columns) if self.count else 0
+
+    @cached_property
+    def left(self) -> int:
+        """First column of that window."""
+        return int((self.runs.start % self.runs.columns).min()) if self.count else 0
+
+    @cached_property
+    def map(self) -> RegionMap:
+        """[window rows, window columns] 0 for none, else region number from 1."""
+        if self.count == 0:
+            return np.zeros((0, 0), np.int32)
+        columns = self.runs.columns
+        rows = int(self.runs.start[-1] // columns) + 1 - self.top
+        width = int(((self.runs.stop - 1) % columns).max()) + 1 - self.left
+        window = np.zeros(rows * columns, np.int32)
+        window[self.pixels() - self.top * columns] = np.repeat(self.region_of_run, self.runs.lengths)
+        return window.reshape(rows, columns)[:, self.left : self.left + width]
+
+    def pixels(self, chosen: NDArray[np.bool_] | None = None) -> Indices:
+        """Flat indices of all pixels in reading order, or of the chosen runs' only."""
+        start = self.runs.start if chosen is None else self.runs.start[chosen]
+        lengths = self.runs.lengths if chosen is None else self.runs.lengths[chosen]
+        indices: Indices = np.repeat(start - (np.cumsum(lengths) - lengths), lengths)
+        indices += np.arange(indices.size)
+        return indices
 
 
 def slice_regions(labels: Labels) -> SliceRegions:
-    """The regions of a [rows, columns] label map; the numbering depends on nothing but the map."""
-    rows = np.flatnonzero(labels.any(axis=1))
-    if rows.size == 0:
-        return SliceRegions(0, 0, np.zeros((0, 0), np.int32), np.zeros(0, np.uint8))
-    columns = np.flatnonzero(labels.any(axis=0))
-    top, left = int(rows[0]), int(columns[0])
-    window = labels[top : rows[-1] + 1, left : columns[-1] + 1]
-    regions = np.zeros(window.shape, np.int32)
-    owners: list[Labels] = []
-    count = 0
-    for label in np.flatnonzero(np.bincount(window.ravel())):
-        if label == 0:
-            continue
-        numbered, found = ndimage.label(window == label, structure=_EIGHT_CONNECTED, output=np.int32)
-        np.add(regions, numbered + np.int32(count), out=regions, where=numbered > 0)
-        owners.append(np.full(found, label, np.uint8))
-        count += found
-    return SliceRegions(top, left, regions, np.concatenate(owners))
+    """The regions of a [rows, columns] label map, by subtype and within it in reading order of their first pixels."""
+    runs = _Runs.of(labels)
+    size = runs.labels.size
+    below = runs.touching(runs, 1)
+    # The pairs come sorted by their first run, which is what compressed rows need.
+    row_ends = np.searchsorted(below[0], np.arange(size + 1))
+    graph = csr_array((np.ones(below[0].size), below[1], row_ends), shape=(size, size))
+    found, component = connected_components(graph, directed=False) if size else (0, np.zeros(0, np.int32))
+    first_run = np.full(found, size)
+    np.minimum.at(first_run, component, np.arange(size))
+    order = np.lexsort((first_run, runs.labels[first_run]))
+    number = np.empty(found, np.int32)
+    number[order] = np.arange(1, found + 1)
+    return SliceRegions(runs.labels[first_run[order]], runs, number[component])
 
 
 class LesionForest:
@@ -115,27 +194,13 @@ class LesionForest:
         self._parents[max(one, other)] = min(one, other)
 
 
-def _touching(here: SliceRegions, there: SliceRegions) -> NDArray[np.int64]:
-    """[pairs, 2] region numbers of two neighbouring slices that share a subtype and touch by face, edge or corner."""
-    rows, columns = np.nonzero(here.map)
-    if rows.size == 0 or there.count == 0:
-        return np.zeros((0, 2), np.int64)
-    padded = np.pad(there.map, 1)
-    rows_there, columns_there = rows + (here.top - there.top + 1), columns + (here.left - there.left + 1)
-    numbers = here.map[rows, columns].astype(np.int64)
-    stride = there.count + 1
-    pairs = []
+def _touching(here: SliceRegions, there: SliceRegions) -> set[tuple[int, int]]:
+    """Region numbers of two neighbouring slices that share a subtype and touch by face, edge or corner."""
+    pairs: set[tuple[int, int]] = set()
     for row_step in (-1, 0, 1):
-        for column_step in (-1, 0, 1):
-            row, column = rows_there + row_step, columns_there + column_step
-            within = (row >= 0) & (row < padded.shape[0]) & (column >= 0) & (column < padded.shape[1])
-            neighbours = padded[row[within], column[within]]
-            met = neighbours > 0
-            pairs.append(np.unique(numbers[within][met] * stride + neighbours[met]))
-    keys = np.unique(np.concatenate(pairs))
-    result = np.stack([keys // stride, keys % stride], axis=1)
-    same_subtype: NDArray[np.bool_] = here.labels[result[:, 0] - 1] == there.labels[result[:, 1] - 1]
-    return result[same_subtype]
+        ours, theirs = here.runs.touching(there.runs, row_step)
+        pairs.update(zip(here.region_of_run[ours].tolist(), there.region_of_run[theirs].tolist(), strict=True))
+    return pairs
 
 
 class ComponentAccumulator:
@@ -160,7 +225,10 @@ class ComponentAccumulator:
 
     def add(self, index: int, labels: Labels) -> None:
         """First pass, rising slice index; slices without labels may be left out."""
-        regions = slice_regions(labels)
+        self.add_regions(index, slice_regions(labels))
+
+    def add_regions(self, index: int, regions: SliceRegions) -> None:
+        """The same from a slice's regions, which may have been found in another thread."""
         self._forest.add(index, regions)
         self._region_counts[index] = regions.count
         self._volumes_ml.extend((regions.pixel_counts * self._voxel_ml[index]).tolist())
@@ -188,11 +256,9 @@ class ComponentAccumulator:
     def filter(self, index: int, labels: Labels) -> Labels:
         """Second pass, any order: the label map that was given for this slice, without the small lesions."""
         regions = slice_regions(labels)
-        kept = np.concatenate([[False], self._kept_in(index)])
-        filtered = np.zeros_like(labels)
-        bottom, right = regions.top + regions.map.shape[0], regions.left + regions.map.shape[1]
-        view = np.s_[regions.top : bottom, regions.left : right]
-        np.copyto(filtered[view], labels[view], where=kept[regions.map])
+        filtered: Labels = labels.copy()
+        lost = ~self._kept_in(index)[regions.region_of_run - 1]
+        np.put(filtered, regions.pixels(lost), 0)
         return filtered
 
     def _kept_in(self, index: int) -> NDArray[np.bool_]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from HemoCAMLib.ct.geometry import SliceGeometry
-from HemoCAMLib.mask.components import ComponentAccumulator
+from HemoCAMLib.mask.components import ComponentAccumulator, SliceRegions, slice_regions
 from HemoCAMLib.mask.label_slice import label_slice
 from HemoCAMLib.mask.settings import MaskSettings
+
+Made = TypeVar("Made")
+
+#: More would wait for each other: a good part of a slice's time is Python's own.
+THREADS = min(2, os.cpu_count() or 1)
 
 
 class SliceMasks(Protocol):
@@ -41,7 +50,7 @@ class PackedMasks:
 
     def __getitem__(self, index: int) -> NDArray[np.bool_]:
         packed, shape = self._packed[index]
-        return np.unpackbits(packed, count=int(np.prod(shape))).astype(bool).reshape(shape)
+        return np.unpackbits(packed, count=math.prod(shape)).view(np.bool_).reshape(shape)
 
 
 def label_scan(
@@ -68,17 +77,36 @@ def label_scan(
     def unfiltered(index: int) -> NDArray[np.uint8]:
         return label_slice(local_logits[:, index], probabilities[:, index], brain[index], settings)
 
+    def with_regions(index: int) -> tuple[NDArray[np.uint8], SliceRegions]:
+        labels = unfiltered(index)
+        return labels, slice_regions(labels)
+
     count = local_logits.shape[1]
     if settings.minimum_volume_ml == 0:
-        yield from (unfiltered(index) for index in range(count))
+        yield from _in_order(unfiltered, count)
         return
     components = ComponentAccumulator(geometry, settings.minimum_volume_ml)
     kept: dict[int, NDArray[np.uint8]] = {}
-    for index in range(count):
-        labels = unfiltered(index)
-        if labels.any():
+    for index, (labels, regions) in enumerate(_in_order(with_regions, count)):
+        components.add_regions(index, regions)
+        if regions.count:
             kept[index] = labels
-            components.add(index, labels)
     components.finish()
     for index in range(count):
-        yield components.filter(index, kept.pop(index)) if index in kept else np.zeros(brain[index].shape, np.uint8)
+        if index not in kept:
+            yield np.zeros(brain[index].shape, np.uint8)
+        elif components.changes(index):
+            yield components.filter(index, kept.pop(index))
+        else:
+            yield kept.pop(index)
+
+
+def _in_order(work: Callable[[int], Made], count: int) -> Iterator[Made]:
+    """What ``work`` gives for 0, 1, ... in order, a few ahead of the asker: numpy leaves the other cores free."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        waiting = deque(pool.submit(work, index) for index in range(min(2 * THREADS, count)))
+        for index in range(count):
+            made = waiting.popleft().result()
+            if index + 2 * THREADS < count:
+                waiting.append(pool.submit(work, index + 2 * THREADS))
+            yield made

@@ -67,6 +67,22 @@ def test_uneven_steps_are_weighed_by_each_slices_own_extent(volume: np.ndarray) 
     np.testing.assert_array_equal(streamed(volume, stack, 0.006)[0], expected)
 
 
+@settings(max_examples=150, deadline=None)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 2)))
+def test_regions_of_a_slice_are_those_of_the_reference_in_its_order(image: np.ndarray) -> None:
+    regions = slice_regions(image)
+    whole = np.zeros(image.shape, np.int32)
+    bottom, right = regions.top + regions.map.shape[0], regions.left + regions.map.shape[1]
+    whole[regions.top : bottom, regions.left : right] = regions.map
+    expected, count = np.zeros_like(whole), 0
+    for label in (1, 2):
+        numbered, found = ndimage.label(image == label, structure=np.ones((3, 3)))
+        expected += np.where(numbered > 0, numbered + count, 0).astype(np.int32)
+        count += found
+    np.testing.assert_array_equal(whole, expected)
+    assert regions.pixel_counts.tolist() == np.bincount(expected.ravel(), minlength=count + 1)[1:].tolist()
+
+
 def test_lesions_that_meet_only_later_are_one() -> None:
     volume = np.zeros((3, 5, 9), np.uint8)
     volume[0, 2, 1] = volume[0, 2, 7] = 1
