@@ -14,6 +14,7 @@ MINIMUM_VERSIONS: dict[str, dict[str, str]] = {
         "scipy": "1.11",
         "SimpleITK": "2.3",
         "pydicom": "3.0.1",
+        "scikit-image": "0.22",
         "typer": "0.20",
         "rich": "13",
     },

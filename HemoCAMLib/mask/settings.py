@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, cast
 
 from HemoCAMLib.errors import HemoCAMError, ModelRefused, UsageError
+from HemoCAMLib.mask.refine.settings import RefinementSettings
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
 MaskScale = Literal["absolute", "per_image"]
@@ -30,6 +31,7 @@ class MaskSettings:
             positive part divided by its largest value, times 255, 0..255.
         scale: ``absolute`` (an empty slice can come out empty) or ``per_image`` (the paper's).
         minimum_volume_ml: connected lesions smaller than this are removed.
+        refinement: how the image itself decides on outlines; None leaves them as the map gives them.
 
     The order of both tuples is that of :data:`~HemoCAMLib.subtypes.SUBTYPES`.
 
@@ -44,6 +46,7 @@ class MaskSettings:
     mask_thresholds: tuple[float, ...]
     scale: MaskScale = "absolute"
     minimum_volume_ml: float = 0.0
+    refinement: RefinementSettings | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.scale, str) or self.scale not in MASK_THRESHOLD_LIMIT:
@@ -53,6 +56,8 @@ class MaskSettings:
         _check_range(f"mask threshold on the {self.scale} scale", self.mask_thresholds, limit)
         if not _is_number(self.minimum_volume_ml) or not 0 <= self.minimum_volume_ml < math.inf:
             raise _refused(f"The smallest lesion volume must be 0 mL or more, not {self.minimum_volume_ml!r}.")
+        if self.refinement is not None and not isinstance(self.refinement, RefinementSettings):
+            raise _refused("The refinement must be RefinementSettings or None.")
 
     @classmethod
     def from_metadata(cls, fields: Mapping[str, object], *, scale: str | None = None) -> MaskSettings:
@@ -60,7 +65,8 @@ class MaskSettings:
 
         Args:
             fields: plain values of the bundle's ``hemocam`` metadata: ``class_thresholds`` {name: value},
-                ``mask_thresholds`` {scale: {name: value}}, ``mask_scale``, ``minimum_volume_ml``; others are ignored.
+                ``mask_thresholds`` {scale: {name: value}}, ``mask_scale``, ``minimum_volume_ml``, ``refinement`` as
+                :meth:`RefinementSettings.from_value` takes it; others are ignored.
                 A threshold for "any" is ignored too. A subtype that neither table names is never called.
             scale: use this scale instead of the recommended one.
 
@@ -82,6 +88,7 @@ class MaskSettings:
                 mask_thresholds=tuple(masks.get(name, 0.0) for name in SUBTYPE_NAMES),
                 scale=cast(MaskScale, chosen),
                 minimum_volume_ml=cast(float, fields.get("minimum_volume_ml", 0.0)),
+                refinement=RefinementSettings.from_value(fields.get("refinement")),
             )
         except UsageError as error:
             raise _model_refused(error.message) from error
@@ -95,6 +102,7 @@ class MaskSettings:
         fields = asdict(self)
         for name in ("class_thresholds", "mask_thresholds"):
             fields[name] = dict(zip(SUBTYPE_NAMES, fields[name], strict=True))
+        fields["refinement"] = None if self.refinement is None else self.refinement.as_dict()
         return fields
 
     @classmethod
@@ -110,6 +118,7 @@ class MaskSettings:
             **thresholds,
             scale=cast(MaskScale, fields.get("scale", "absolute")),
             minimum_volume_ml=cast(float, fields.get("minimum_volume_ml", 0.0)),
+            refinement=RefinementSettings.from_value(fields.get("refinement")),
         )
 
 
