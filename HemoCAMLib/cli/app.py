@@ -100,6 +100,25 @@ def sample(
     make_sample(out, as_json=as_json)
 
 
+@app.command("export-dicom")
+def export_dicom(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished analysis.", show_default=False)],
+    source: Annotated[
+        Path, typer.Option("--source", "-s", help="Folder with the DICOM series that was analysed.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the DICOM objects.", show_default=False)],
+    heat_maps: Annotated[
+        bool, typer.Option("--heat-maps", help="Write the activation maps too, as parametric maps.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a former export in that folder.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a finished run as DICOM: segmentation, structured report, activation maps."""
+    from HemoCAMLib.cli.export_dicom import export_run
+
+    export_run(run, source, out, heat_maps=heat_maps, overwrite=overwrite, as_json=as_json)
+
+
 @models_app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """List the models that ship."""

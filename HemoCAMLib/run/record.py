@@ -85,12 +85,13 @@ def input_record(ct: HeadCT) -> dict[str, Any]:
 
 
 def model_record(bundle: ModelBundle) -> dict[str, Any]:
-    """Which model: name, version, checksum of its weights, what it is meant for."""
+    """Which model: name, version, checksum of its weights, class order of its arrays, what it is meant for."""
     metadata = bundle.metadata
     return {
         "name": metadata.name,
         "version": metadata.version,
         "checksum": metadata.weights_sha256,
+        "classes": list(metadata.subtypes),
         "intended_use": metadata.intended_use,
     }
 
