@@ -1,4 +1,4 @@
-"""Connected lesions of a scan, found slice by slice, and the removal of those that are too small."""
+"""Connected lesions of a scan, found slice by slice, and the removal of those that are too small or too flat."""
 
 from __future__ import annotations
 
@@ -204,22 +204,29 @@ def _touching(here: SliceRegions, there: SliceRegions) -> set[tuple[int, int]]:
 
 
 class ComponentAccumulator:
-    """Finds lesions below a volume in a first pass over the label maps, and removes them in a second.
+    """Finds lesions that are too small or too flat in a first pass over the label maps, and removes them in a second.
 
     A lesion is a 26-connected set of voxels of one subtype: a subtype's volume is what is reported, so a speck of
     one subtype is not kept alive by a neighbour of another. Its volume is voxels × row spacing × column spacing ×
     the extent of the slice each lies in.
 
+    Its height is the sum of the true extents of its slices, its diameter that of the circle with the area of its
+    largest region. A lesion on the scan's first or last slice is never flat: it may go on outside.
+
     Args:
         geometry: of the scan.
         minimum_volume_ml: lesions smaller than this go; a lesion of exactly this volume stays.
+        smallest_height: lesions whose height is a smaller share than this of their diameter go; 0 keeps all.
     """
 
-    def __init__(self, geometry: SliceGeometry, minimum_volume_ml: float) -> None:
-        self._voxel_ml = geometry.pixel_area_mm2 * geometry.extents_mm / 1000
+    def __init__(self, geometry: SliceGeometry, minimum_volume_ml: float, smallest_height: float = 0.0) -> None:
+        self._geometry = geometry
+        self._extents_mm = geometry.extents_mm
         self._minimum_volume_ml = minimum_volume_ml
+        self._smallest_height = smallest_height
         self._forest = LesionForest()
-        self._volumes_ml: list[float] = []
+        self._areas_mm2: list[float] = []
+        self._slices: list[int] = []
         self._region_counts: dict[int, int] = {}
         self._kept: NDArray[np.bool_] | None = None
 
@@ -231,16 +238,32 @@ class ComponentAccumulator:
         """The same from a slice's regions, which may have been found in another thread."""
         self._forest.add(index, regions)
         self._region_counts[index] = regions.count
-        self._volumes_ml.extend((regions.pixel_counts * self._voxel_ml[index]).tolist())
+        self._areas_mm2.extend((regions.pixel_counts * self._geometry.pixel_area_mm2).tolist())
+        self._slices.extend([index] * regions.count)
 
     def finish(self) -> int:
         """Ends the first pass; gives the number of lesions that stay."""
         lesions = self._forest.lesions()
-        volumes_ml = np.bincount(lesions, weights=self._volumes_ml) if lesions.size else np.zeros(0)
+        slices, areas_mm2 = np.array(self._slices, np.int64), np.array(self._areas_mm2)
+        volumes_ml = np.bincount(lesions, weights=areas_mm2 * self._extents_mm[slices] / 1000)
         # A volume that equals the limit must not be lost to the rounding of a sum.
         stays = volumes_ml >= self._minimum_volume_ml * (1 - 1e-9)
+        if self._smallest_height > 0:
+            stays &= ~self._flat(lesions, slices, areas_mm2)
         self._kept = stays[lesions]
         return int(stays.sum())
+
+    def _flat(self, lesions: Indices, slices: Indices, areas_mm2: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """[lesions] whether each is an artefact of too few slices for its diameter."""
+        count = int(lesions.max(initial=-1)) + 1
+        largest_mm2 = np.zeros(count)
+        np.maximum.at(largest_mm2, lesions, areas_mm2)
+        spanned = np.unique(np.stack([lesions, slices]), axis=1)
+        height_mm = np.bincount(spanned[0], weights=self._extents_mm[spanned[1]], minlength=count)
+        at_end = np.zeros(count, bool)
+        at_end[lesions[(slices == 0) | (slices == self._geometry.slice_count - 1)]] = True
+        flat: NDArray[np.bool_] = height_mm < self._smallest_height * 2 * np.sqrt(largest_mm2 / np.pi)
+        return flat & ~at_end
 
     @property
     def kept_regions(self) -> NDArray[np.bool_]:
@@ -254,7 +277,7 @@ class ComponentAccumulator:
         return not self._kept_in(index).all()
 
     def filter(self, index: int, labels: Labels) -> Labels:
-        """Second pass, any order: the label map that was given for this slice, without the small lesions."""
+        """Second pass, any order: the label map that was given for this slice, without the lesions that go."""
         regions = slice_regions(labels)
         filtered: Labels = labels.copy()
         lost = ~self._kept_in(index)[regions.region_of_run - 1]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.mask.components import ComponentAccumulator, SliceRegions, slice_regions
 from HemoCAMLib.mask.label_slice import label_slice
+from HemoCAMLib.mask.refine import refine_slice
 from HemoCAMLib.mask.settings import MaskSettings
 
 Made = TypeVar("Made")
@@ -27,6 +28,12 @@ class SliceMasks(Protocol):
     """Anything that gives the [rows, columns] mask of a slice: a list, an array, :class:`PackedMasks`."""
 
     def __getitem__(self, index: int, /) -> NDArray[np.bool_]: ...
+
+
+class SliceImages(Protocol):
+    """Anything that gives a slice [rows, columns] in HU: an array, :attr:`HeadCT.slices`."""
+
+    def __getitem__(self, index: int, /) -> NDArray[np.int16]: ...
 
 
 class PackedMasks:
@@ -59,6 +66,7 @@ def label_scan(
     brain: SliceMasks,
     geometry: SliceGeometry,
     settings: MaskSettings,
+    hu: SliceImages | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Label maps of all slices in order, small lesions removed: the same as an analysis with these settings gives.
 
@@ -68,6 +76,7 @@ def label_scan(
         brain: [rows, columns] masks, one per slice, such as :class:`PackedMasks`.
         geometry: of the scan.
         settings: the new settings.
+        hu: [rows, columns] int16 slices of the scan; needed where the settings have a refinement.
 
     Yields:
         [rows, columns] uint8 labels, slice after slice. Without a smallest volume each is made when it is asked for;
@@ -75,17 +84,24 @@ def label_scan(
     """
 
     def unfiltered(index: int) -> NDArray[np.uint8]:
-        return label_slice(local_logits[:, index], probabilities[:, index], brain[index], settings)
+        labels = label_slice(local_logits[:, index], probabilities[:, index], brain[index], settings)
+        if settings.refinement is None or hu is None or not labels.any():
+            return labels
+        return refine_slice(labels, hu[index], brain[index], geometry.pixel_spacing_mm, settings.refinement).labels
+
+    if settings.refinement is not None and hu is None:
+        raise ValueError("a refinement needs the scan in HU")
 
     def with_regions(index: int) -> tuple[NDArray[np.uint8], SliceRegions]:
         labels = unfiltered(index)
         return labels, slice_regions(labels)
 
     count = local_logits.shape[1]
-    if settings.minimum_volume_ml == 0:
+    smallest_height = settings.refinement.smallest_height if settings.refinement is not None else 0.0
+    if settings.minimum_volume_ml == smallest_height == 0:
         yield from _in_order(unfiltered, count)
         return
-    components = ComponentAccumulator(geometry, settings.minimum_volume_ml)
+    components = ComponentAccumulator(geometry, settings.minimum_volume_ml, smallest_height)
     kept: dict[int, NDArray[np.uint8]] = {}
     for index, (labels, regions) in enumerate(_in_order(with_regions, count)):
         components.add_regions(index, regions)

@@ -53,4 +53,4 @@ def scan_labels(
     """[slice, row, column] labels after gates, thresholds and removal of small lesions."""
     maps, gates = found.local_logits[:, -len(SUBTYPES) :], found.probabilities[:, -len(SUBTYPES) :]
     inside = [brain.slice(index, hu[index]) for index in range(len(hu))]
-    return np.stack(list(label_scan(maps.swapaxes(0, 1), gates.T, inside, geometry, settings)))
+    return np.stack(list(label_scan(maps.swapaxes(0, 1), gates.T, inside, geometry, settings, hu)))

@@ -29,7 +29,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "separation_sd": (0, 10),
     "edge_hu": (0.5, 100),
     "smallest_height": (0, 1),
-    "neighbour_reach_mm": (0, 100),
 }
 
 
@@ -54,9 +53,8 @@ class RefinementSettings:
         skull_mm: [5] in the order of the subtypes, pixels nearer than this to the edge of the intracranial space
             are removed: bone has a part in them. 0 for blood that lies there.
         smallest_height: lesions whose height along the normal is less than this share of their largest diameter in a
-            slice are removed as flat, an artefact of one slice; 0 keeps all.
-        neighbour_reach_mm: pixels without a pixel of the same subtype within this distance in a neighbouring slice
-            are removed, where there is a lesion in the neighbour at all; 0 keeps all.
+            slice are removed as flat, an artefact of too few slices; 0 keeps all. Lesions on the first or the last
+            slice stay: they may go on outside the scan. See :class:`~HemoCAMLib.mask.components.ComponentAccumulator`.
         where_empty: what happens to a region of the map in which the method finds no blood: ``keep`` it as the map
             drew it, or ``clear`` it. Either is recorded.
 
@@ -75,7 +73,6 @@ class RefinementSettings:
     edge_hu: float = 6.0
     skull_mm: tuple[float, ...] = (0.0,) * len(SUBTYPE_NAMES)
     smallest_height: float = 0.0
-    neighbour_reach_mm: float = 0.0
     where_empty: WhereEmpty = "keep"
 
     def __post_init__(self) -> None:
@@ -91,16 +88,6 @@ class RefinementSettings:
             raise _refused(f"The refinement's where_empty must be keep or clear, not {self.where_empty!r}.")
         if not self.lowest_hu <= self.seed_hu < self.highest_hu:
             raise _refused("The refinement's limits must rise: lowest_hu, seed_hu, highest_hu.")
-
-    @property
-    def crosses_slices(self) -> bool:
-        """Whether what becomes of a slice depends on others."""
-        return self.smallest_height > 0 or self.neighbour_reach_mm > 0
-
-    @property
-    def needs_hu(self) -> bool:
-        """Whether the image is looked at, beyond the brain mask."""
-        return self.name != "map-only"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; :meth:`from_value` reads them back."""
