@@ -182,7 +182,7 @@ def test_every_dependency_has_a_lower_bound_in_the_project_and_a_pin_among_the_c
     pins = requirements([line for line in lines if line and not line.startswith("#")])
     assert {sign for sign, _ in pins.values()} == {"=="}
     groups = project()["optional-dependencies"]
-    wanted = requirements([*project()["dependencies"], *groups["worker"], *groups["dev"]])
+    wanted = requirements([*project()["dependencies"], *groups["worker"], *groups["dev"], *groups["bench"]])
     assert {sign for sign, _ in wanted.values()} == {">="}
     assert set(wanted) <= set(pins)
 
