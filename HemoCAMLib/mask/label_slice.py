@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, logit
 
 from HemoCAMLib.mask.settings import MaskSettings
+from HemoCAMLib.mask.threshold import cells_in, map_threshold
 from HemoCAMLib.mask.upsample import Box, FloatMap, box_where_above, upsample_box
 from HemoCAMLib.subtypes import SUBTYPES
 
@@ -16,7 +18,7 @@ NO_EVIDENCE_LOGIT = -1e4
 
 
 def label_slice(
-    local_logits: ArrayLike,
+    maps: ArrayLike,
     probabilities: ArrayLike,
     brain: NDArray[np.bool_],
     settings: MaskSettings,
@@ -24,28 +26,32 @@ def label_slice(
     """The subtype of every pixel of one slice.
 
     A subtype takes part where its probability exceeds its class threshold. A pixel takes the subtype with the
-    highest score among those that exceed their mask threshold there; ties go to the first subtype. The map
-    covers the whole image and is interpolated bilinearly. Pixels outside the brain mask stay 0.
+    highest score among those that exceed their threshold there, whatever the rule; ties go to the first subtype.
+    The map covers the whole image and is interpolated bilinearly. Pixels outside the brain mask stay 0.
 
     On the absolute scale the score is the sigmoid of the interpolated local logit. On the per-image scale
     each called subtype's map is clipped at zero, divided by its largest value and multiplied by 255, at its own
-    size and over the whole map, before it is interpolated, so its highest point always counts as certain, and a
-    map that is constant and positive marks the whole brain; the class gate is its only protection.
+    size and over the whole map, before it is interpolated, so its highest point always counts as certain.
+
+    With the rule ``fixed`` the thresholds are the settings'; a map that is constant and positive then marks the whole
+    brain on the per-image scale, where the class gate is its only protection. Every other rule finds the threshold of
+    each called subtype's map in its scores, at the map's own size, and a constant map comes out empty.
 
     Values that are not finite count as no evidence, and so does a probability that is not a number.
 
     Args:
-        local_logits: [5, h, w] local logits in the order of :data:`~HemoCAMLib.subtypes.SUBTYPES`.
+        maps: [5, h, w] local logits, or on the per-image scale maps of any method, in the order of
+            :data:`~HemoCAMLib.subtypes.SUBTYPES`.
         probabilities: [5] of the slice, same order.
         brain: [rows, columns] pixels that may be labelled.
-        settings: gates and thresholds.
+        settings: gates, scale, rule and thresholds.
 
     Returns:
         [rows, columns] uint8 labels, 0 for none.
 
     Source: Weakly supervised quantification of intracranial hemorrhage subtypes, section 3.3, Algorithm 1.
     """
-    maps, gates = np.asarray(local_logits), np.asarray(probabilities, dtype=np.float64)
+    maps, gates = np.asarray(maps), np.asarray(probabilities, dtype=np.float64)
     if maps.ndim != 3 or maps.shape[0] != len(SUBTYPES) or gates.shape != (len(SUBTYPES),) or brain.ndim != 2:
         raise ValueError(f"expected maps [5, h, w], probabilities [5], brain [r, c]; got {maps.shape}, {gates.shape}")
     labels = np.zeros(brain.shape, np.uint8)
@@ -56,15 +62,22 @@ def label_slice(
     if inside is None:
         return labels
     best: FloatMap = np.full(brain.shape, -np.inf, np.float32)
+    counted = cells_in(brain, maps.shape[1:]) if settings.rule.over == "brain" else None
     for index in called:
-        score_map, threshold = _scores(maps[index], settings.mask_thresholds[index], settings.scale)
-        reach = box_where_above(score_map, threshold, brain.shape)
+        score_map = _scores(maps[index], settings.scale)
+        threshold = _threshold(score_map, settings, int(index), counted)
+        if isinstance(threshold, float):
+            cut_map, cut = score_map, threshold
+        else:
+            # Where every cell has its own threshold, it is what a cell exceeds it by that is interpolated.
+            cut_map, cut = (score_map - threshold).astype(np.float32), 0.0
+        reach = box_where_above(cut_map, cut, brain.shape)
         box = _common(inside, reach) if reach else None
         if box is None:
             continue
         view = np.s_[box[0] : box[1], box[2] : box[3]]
         scores = upsample_box(score_map, brain.shape, box)
-        wins = scores > threshold
+        wins = (scores if cut_map is score_map else upsample_box(cut_map, brain.shape, box)) > cut
         wins &= scores > best[view]
         np.copyto(best[view], scores, where=wins)
         np.copyto(labels[view], np.uint8(SUBTYPES[index].label), where=wins)
@@ -72,8 +85,8 @@ def label_slice(
     return labels
 
 
-def _scores(raw: NDArray[np.generic], threshold: float, scale: str) -> tuple[FloatMap, float]:
-    """A map that is monotone in the score on its scale, and the threshold to hold against it.
+def _scores(raw: NDArray[np.generic], scale: str) -> FloatMap:
+    """A map that is monotone in the score on its scale.
 
     The sigmoid is monotone, so on the absolute scale logits are compared and no exponential is taken.
     """
@@ -82,7 +95,7 @@ def _scores(raw: NDArray[np.generic], threshold: float, scale: str) -> tuple[Flo
     if scale == "absolute":
         if not finite.all():
             score_map[~finite] = NO_EVIDENCE_LOGIT
-        return score_map, _logit(threshold)
+        return score_map
     if not finite.all():
         score_map[~finite] = 0
     np.maximum(score_map, 0, out=score_map)
@@ -91,7 +104,24 @@ def _scores(raw: NDArray[np.generic], threshold: float, scale: str) -> tuple[Flo
         # Division first: 255 / peak overflows where the peak is as small as float16 leaves it in a stored map.
         score_map /= np.float32(peak)
         score_map *= np.float32(255)
-    return score_map, threshold
+    return score_map
+
+
+def _threshold(
+    score_map: FloatMap, settings: MaskSettings, index: int, counted: NDArray[np.bool_] | None
+) -> float | NDArray[np.float64]:
+    """What a called subtype's map is held against; a logit on the absolute scale."""
+    if settings.rule.is_fixed:
+        fixed = float(settings.mask_thresholds[index])
+        return _logit(fixed) if settings.scale == "absolute" else fixed
+    scores = score_map.astype(np.float64)
+    if settings.scale != "absolute":
+        return map_threshold(scores, settings.rule, counted)
+    found = map_threshold(expit(scores), settings.rule, counted)
+    if isinstance(found, float):
+        return _logit(found)
+    # Finite, so that interpolation stays finite.
+    return np.clip(logit(np.clip(found, 0, 1)), NO_EVIDENCE_LOGIT, -NO_EVIDENCE_LOGIT)
 
 
 def _logit(probability: float) -> float:

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from HemoCAMLib.ct import HeadCT, head_ct_from_array, read_head_ct
-from HemoCAMLib.errors import UsageError
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle, find_model
 from HemoCAMLib.run.compute import choose_compute
@@ -71,16 +70,10 @@ def mask_settings(bundle: ModelBundle, job: AnalyzeJob) -> MaskSettings:
         UsageError: a setting does not exist or is out of range (``USAGE_MASK_SETTINGS``).
     """
     changes = dict(job.mask)
-    settings = MaskSettings.from_metadata(bundle.metadata.hemocam_fields(), scale=changes.pop("scale", None))
-    fields = settings.as_dict()
-    for name, value in changes.items():
-        if name not in fields:
-            raise UsageError(
-                "USAGE_MASK_SETTINGS", f"There is no mask setting “{name}”.", f"Choose one of {', '.join(fields)}."
-            )
-        former = fields[name]
-        fields[name] = {**former, **value} if isinstance(former, dict) and isinstance(value, dict) else value
-    return MaskSettings.from_dict(fields)
+    settings = MaskSettings.from_metadata(
+        bundle.metadata.hemocam_fields(), scale=changes.pop("scale", None), rule=changes.pop("rule", None)
+    )
+    return settings.changed(changes)
 
 
 def _read(folder: RunFolder, job: AnalyzeJob, reporter: Reporter, cancelled: Callable[[], bool]) -> HeadCT:
