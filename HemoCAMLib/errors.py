@@ -73,6 +73,8 @@ def error_from_dict(fields: dict[str, str]) -> HemoCAMError:
     families: dict[str, type[HemoCAMError]] = {
         "USAGE": UsageError,
         "CT": InputRefused,
+        "TRUTH": InputRefused,
+        "PREDICTION": InputRefused,
         "MODEL": ModelRefused,
         "WORKER": WorkerFailed,
         "CANCELLED": Cancelled,

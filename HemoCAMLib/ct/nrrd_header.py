@@ -46,10 +46,14 @@ _SPACES = {
 _LONGEST_HEADER = 1024 * 1024
 
 
-def read_nrrd_header(path: Path) -> VolumeHeader:
+def read_nrrd_header(path: Path, *, layers: bool = False) -> VolumeHeader:
     """Header of an attached (.nrrd) or detached (.nhdr) file with raw or gzip voxels.
 
     A detached header may only name a file in its own folder.
+
+    Args:
+        path: of the header.
+        layers: accept several values a voxel, as 3D Slicer stores overlapping segments.
 
     Raises:
         InputRefused: ``CT_UNREADABLE``, ``CT_TRUNCATED``, ``CT_NOT_ONE_VOLUME``.
@@ -59,8 +63,8 @@ def read_nrrd_header(path: Path) -> VolumeHeader:
     if not start.startswith(b"NRRD000"):
         raise not_readable("no NRRD signature")
     end = re.search(rb"\r?\n\r?\n", start)
-    text = start[: end.start()] if end else start
-    fields = _parse(text.decode("utf-8", "replace"))
+    text = (start[: end.start()] if end else start).decode("utf-8", "replace")
+    fields = _parse(text)
     if "data file" in fields or "datafile" in fields:
         data_path, offset = _data_file(path, fields.get("data file") or fields["datafile"]), 0
     elif end is None:
@@ -70,7 +74,7 @@ def read_nrrd_header(path: Path) -> VolumeHeader:
     encoding = fields.get("encoding", "raw").lower()
     if encoding not in ("raw", "gzip", "gz") or any(fields.get(key, "0") != "0" for key in ("line skip", "byte skip")):
         raise not_readable(f"encoding {encoding} or skipped bytes")
-    shape, spatial = _shape(fields)
+    shape, spatial, layer_count = _shape(fields, layers)
     affine, has_step, warnings = _affine(fields, spatial)
     packed = encoding != "raw"
     return VolumeHeader(
@@ -83,6 +87,8 @@ def read_nrrd_header(path: Path) -> VolumeHeader:
         has_step=has_step,
         packed_from=offset if packed else None,
         warnings=warnings,
+        layers=layer_count,
+        names=_key_values(text),
     )
 
 
@@ -93,6 +99,12 @@ def _parse(text: str) -> dict[str, str]:
         if separator and not line.startswith("#") and ":=" not in name:
             fields[name.strip().lower()] = value.strip()
     return fields
+
+
+def _key_values(text: str) -> dict[str, str]:
+    """The pairs ``key:=value``, in which a backslash escapes a line break and itself."""
+    pairs = (line.partition(":=") for line in text.splitlines()[1:] if ":=" in line and not line.startswith("#"))
+    return {key: value.replace("\\n", "\n").replace("\\\\", "\\") for key, _, value in pairs}
 
 
 def _data_file(path: Path, name: str) -> Path:
@@ -111,8 +123,8 @@ def _numbers(text: str, kind: type[int] | type[float]) -> list[float]:
         raise not_readable("a number in the header") from error
 
 
-def _shape(fields: dict[str, str]) -> tuple[tuple[int, int, int], list[int]]:
-    """(k, j, i) and the indices of the axes that run through space, fastest first."""
+def _shape(fields: dict[str, str], layers: bool) -> tuple[tuple[int, int, int], list[int], int]:
+    """(k, j, i), the indices of the axes that run through space, fastest first, and the number of layers."""
     sizes = [int(size) for size in _numbers(fields.get("sizes", ""), int)]
     if len(sizes) != int((_numbers(fields.get("dimension", "0"), int) or [0])[0]):
         raise not_readable("sizes of the volume")
@@ -122,9 +134,12 @@ def _shape(fields: dict[str, str]) -> tuple[tuple[int, int, int], list[int]]:
         if len(directions) != len(sizes):
             raise not_readable("space directions")
         axes = [axis for axis in axes if directions[axis] is not None]
-    if any(sizes[axis] != 1 for axis in range(len(sizes)) if axis not in axes):
+    others = [axis for axis in range(len(sizes)) if axis not in axes]
+    if layers and others == [0] and sizes[0] > 0:
+        return three_sizes([sizes[axis] for axis in axes]), axes, sizes[0]
+    if any(sizes[axis] != 1 for axis in others):
         raise not_one_volume()
-    return three_sizes([sizes[axis] for axis in axes]), axes
+    return three_sizes([sizes[axis] for axis in axes]), axes, 1
 
 
 def _directions(fields: dict[str, str]) -> list[Vector | None] | None:

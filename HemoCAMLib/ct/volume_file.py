@@ -84,6 +84,23 @@ def volume_from_array(
     return _build(volume, SourceIdentity(kind="array"), (), store, None, False)
 
 
+def stored_voxels(header: VolumeHeader) -> NDArray[Any]:
+    """The voxels as they are stored, [k, j, i, layer], scaled where the file says so.
+
+    Raises:
+        InputRefused: ``CT_SIZE``, ``CT_TRUNCATED``, ``CT_UNREADABLE``.
+    """
+    check_size(header.shape)
+    _check_length(header)
+    planes, rows, columns = header.shape
+    wide = replace(header, shape=(planes, rows, columns * header.layers))
+    voxels = np.stack(list(_planes(wide))).reshape(*header.shape, header.layers)
+    if header.slope is None:
+        return voxels
+    scaled: NDArray[Any] = voxels * header.slope + (header.intercept or 0.0)
+    return scaled
+
+
 @dataclass(frozen=True, eq=False)
 class _Volume:
     """Planes of a volume, wherever they come from.
@@ -122,7 +139,7 @@ def _build(
         )
     geometry, stored_grid = canonical_geometry(grid, turn, thickness)
     if turn.keeps_planes:
-        geometry, oblique = _oblique_step(geometry, table_step)
+        geometry, oblique = oblique_step(geometry, table_step)
         geometry_warnings += oblique
     else:
         geometry_warnings.append(
@@ -154,7 +171,7 @@ def _check_affine(affine: Vector) -> Vector:
 
 def _check_length(header: VolumeHeader) -> None:
     """Compare the announced size with the file's before memory is taken."""
-    wanted = int(np.prod(header.shape, dtype=np.int64)) * header.dtype.itemsize
+    wanted = int(np.prod(header.shape, dtype=np.int64)) * header.layers * header.dtype.itemsize
     have = header.data_path.stat().st_size
     with header.data_path.open("rb") as file:
         packed = header.packed_from is not None or file.read(2) == b"\x1f\x8b"
@@ -271,7 +288,7 @@ def _numbers_of(hu: NDArray[np.int16], volume: _Volume) -> NDArray[np.int32]:
     return (hu if volume.trusted else np.ascontiguousarray(hu).view(np.uint16)).astype(np.int32)
 
 
-def _oblique_step(geometry: SliceGeometry, table_step: bool) -> tuple[SliceGeometry, list[ScanWarning]]:
+def oblique_step(geometry: SliceGeometry, table_step: bool) -> tuple[SliceGeometry, list[ScanWarning]]:
     """A tilted volume without shear may store the table's step as if it were the distance along the normal.
 
     Converters that keep only a rotation do that: 121 of the 192 volumes of BHSD are such, their true spacing along

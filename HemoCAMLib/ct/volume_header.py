@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ class VolumeHeader:
         packed_from: offset in the raw file where a gzip stream of voxels starts; None where the whole file is
             either plain or gzip.
         warnings: found on the way.
+        layers: values stored at every voxel, one after the other; more than one only where layers were asked for.
+        names: key/value pairs of the file by key.
     """
 
     kind: str
@@ -42,6 +45,8 @@ class VolumeHeader:
     has_step: bool = True
     packed_from: int | None = None
     warnings: tuple[ScanWarning, ...] = ()
+    layers: int = 1
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def usable_affine(affine: Vector) -> bool:

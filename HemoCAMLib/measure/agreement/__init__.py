@@ -11,10 +11,14 @@ from HemoCAMLib.measure.agreement.agreement import (
     VolumeAgreement,
 )
 from HemoCAMLib.measure.agreement.compare import compare_label_maps, compare_segmentations
+from HemoCAMLib.measure.agreement.files import compare, write_agreement
+from HemoCAMLib.measure.agreement.mapping import KNOWN_MAPPINGS
+from HemoCAMLib.measure.agreement.read import read_segmentation
 from HemoCAMLib.measure.agreement.segmentation import Segmentation, segmentation_of_labels
 from HemoCAMLib.measure.agreement.structures import STRUCTURES
 
 __all__ = [
+    "KNOWN_MAPPINGS",
     "OVERLAP_ONLY",
     "STRUCTURES",
     "Agreement",
@@ -23,7 +27,10 @@ __all__ = [
     "SliceAgreement",
     "StructureAgreement",
     "VolumeAgreement",
+    "compare",
     "compare_label_maps",
     "compare_segmentations",
+    "read_segmentation",
     "segmentation_of_labels",
+    "write_agreement",
 ]

@@ -98,6 +98,9 @@ def _on_grid_of(prediction: Segmentation, truth: Segmentation) -> tuple[Members,
     for geometry in (prediction.geometry, prediction.file_geometry):
         if geometry is not None and same_grid(geometry, truth.geometry, shape, truth_shape):
             return truth.members, "same", ()
+    if truth.members.size == 1 and not truth.members.any():
+        # How Slicer writes a segmentation without a voxel: its place means nothing.
+        return np.zeros(shape, np.uint8), "same", ("The truth is an empty segmentation.",)
     if one_step_reading(prediction.geometry, truth.geometry, shape, truth_shape):
         note = (
             "The truth's file has one step for all slices, the scan's slices are tilted or uneven: "
