@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from HemoCAMLib.errors import UsageError
-from HemoCAMLib.model.heads import Head
+from HemoCAMLib.model.heads import AveragePoolHead, Head, LsePoolHead
 
 
 class Tail(Protocol):
@@ -55,7 +55,7 @@ class LayerPass:
     network: nn.Module | None = None
     layer: str = ""
     wanted: Tensor | None = None
-    _known: dict[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    _known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def from_head(cls, activations: Tensor, head: Head) -> LayerPass:
@@ -73,14 +73,25 @@ class LayerPass:
         if "logits" not in self._known:
             with torch.no_grad():
                 self._known["logits"] = self.tail(self.activations).detach()
-        return self._known["logits"]
+        logits: Tensor = self._known["logits"]
+        return logits
+
+    @property
+    def knows_logits(self) -> bool:
+        """Whether the logits have been computed."""
+        return "logits" in self._known
 
     @property
     def class_count(self) -> int:
         """C."""
-        if self.head is not None and hasattr(self.head, "weight"):
-            return int(self.head.weight.shape[0])
+        if isinstance(self.head, AveragePoolHead | LsePoolHead):
+            return len(self.head.bias)
         return int(self.logits.shape[1])
+
+    def prepare_graph(self) -> None:
+        """Runs the tail with a graph, kept for the next :meth:`differentiable`: the logits come with it."""
+        if "graph" not in self._known:
+            self._known["graph"] = self.differentiable()
 
     def differentiable(self, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """A as a leaf that takes gradients, and the scores that follow from it, with their graph.
@@ -93,10 +104,13 @@ class LayerPass:
         Returns:
             [M, K, h, w] and [M, C].
         """
+        whole = rows == slice(None)
+        if whole and "graph" in self._known:
+            prepared: tuple[Tensor, Tensor] = self._known.pop("graph")
+            return prepared
         with torch.inference_mode(False), torch.enable_grad():
             part = self.activations[rows]
             leaf = (part.clone() if part.is_inference() else part.detach()).requires_grad_(True)
-            whole = len(part) == len(self.activations)
             numbers = None if whole else torch.arange(len(self.activations), device=part.device)[rows]
             scores = self.tail(leaf, numbers)
         if whole:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
 
-from HemoCAMLib.cam import closed_form, decomposition
+from HemoCAMLib.cam import closed_form, decomposition, gradient, segmentation
 from HemoCAMLib.cam.layer_pass import CamMethod, LayerPass, checked_classes
 from HemoCAMLib.errors import UsageError
 
@@ -23,12 +23,14 @@ class MethodEntry:
         method: the function.
         uses_gradients: it starts from :meth:`LayerPass.differentiable`, so logits come with the same pass.
         segmentation: it is for networks whose logits are maps [N, C, H, W]; all others are for [N, C].
+        describe: ``(layer_pass, classes, **options) -> dict`` of plain values that belong into a record, or None.
         scaling: how the method's own maps are scaled; ``none`` for every method that keeps an absolute scale.
     """
 
     method: CamMethod
     uses_gradients: bool = False
     segmentation: bool = False
+    describe: Callable[..., dict[str, Any]] | None = None
     scaling: str = "none"
 
     @property
@@ -37,11 +39,21 @@ class MethodEntry:
         return list(inspect.signature(self.method).parameters)[2:]
 
 
+def _over_pixels(method: CamMethod) -> MethodEntry:
+    return MethodEntry(method, uses_gradients=True, segmentation=True, describe=segmentation.pixel_counts)
+
+
 _METHODS: dict[str, MethodEntry] = {
     "cam": MethodEntry(closed_form.cam),
     "local-logit": MethodEntry(closed_form.local_logit),
-    "grad-cam": MethodEntry(closed_form.grad_cam),
-    "hires-cam": MethodEntry(closed_form.hires_cam),
+    "grad-cam": MethodEntry(gradient.grad_cam, uses_gradients=True),
+    "hires-cam": MethodEntry(gradient.hires_cam, uses_gradients=True),
+    "grad-cam++": MethodEntry(gradient.grad_cam_plus_plus, uses_gradients=True),
+    "xgrad-cam": MethodEntry(gradient.xgrad_cam, uses_gradients=True),
+    "layer-cam": MethodEntry(gradient.layer_cam, uses_gradients=True),
+    "elementwise-grad-cam": MethodEntry(gradient.elementwise_grad_cam, uses_gradients=True),
+    "seg-grad-cam": _over_pixels(segmentation.seg_grad_cam),
+    "seg-hires-grad-cam": _over_pixels(segmentation.seg_hires_grad_cam),
     "eigen-cam": MethodEntry(decomposition.eigen_cam),
     "eigen-grad-cam": MethodEntry(decomposition.eigen_grad_cam, uses_gradients=True),
     "kpca-cam": MethodEntry(decomposition.kpca_cam),
@@ -53,17 +65,15 @@ def method_names() -> list[str]:
     return sorted(_METHODS)
 
 
-def register_method(
-    name: str, method: CamMethod, *, uses_gradients: bool = False, segmentation: bool = False, scaling: str = "none"
-) -> None:
-    """Adds a method under a new name; arguments as in :class:`MethodEntry`.
+def register_method(name: str, method: CamMethod, **properties: Any) -> None:
+    """Adds a method under a new name; properties as in :class:`MethodEntry`.
 
     Raises:
         ValueError: the name is taken.
     """
     if name in _METHODS:
         raise ValueError(f"there is an activation map method {name} already")
-    _METHODS[name] = MethodEntry(method, uses_gradients, segmentation, scaling)
+    _METHODS[name] = MethodEntry(method, **properties)
 
 
 def find_method(name: str) -> MethodEntry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from HemoCAMLib.model import torchvision_guard  # noqa: F401  (timm imports torc
 
 # isort: split
 import timm
+from timm.layers import get_notrace_functions, get_notrace_modules  # type: ignore[attr-defined]
 
 STRIDES = (4, 8, 16, 32)
 
@@ -55,6 +57,17 @@ def create_timm_model(name: object, *, pretrained: bool, **arguments: Any) -> nn
             raise
         raise _unsuitable(checked, f"{type(error).__name__}: {error}") from error
     return model
+
+
+def notrace_modules() -> tuple[type[nn.Module], ...]:
+    """Modules that timm says torch.fx must not look into."""
+    return tuple(get_notrace_modules())  # type: ignore[no-untyped-call]
+
+
+def notrace_functions() -> tuple[Callable[..., Any], ...]:
+    """Functions that timm says torch.fx must not look into."""
+    functions = get_notrace_functions()  # type: ignore[no-untyped-call]
+    return tuple(function for function in functions if callable(function))
 
 
 class PyramidEncoder(nn.Module):

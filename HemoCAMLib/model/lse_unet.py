@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from HemoCAMLib.model.encoders import STRIDES, PyramidEncoder
-from HemoCAMLib.model.heads import LsePoolHead, local_scores, lse_pool
+from HemoCAMLib.model.heads import Head, LsePoolHead, local_scores, lse_pool
 
 # isort: split
 from timm.layers import EffectiveSEModule, LayerNorm2d  # type: ignore[attr-defined]
@@ -50,6 +50,7 @@ class LseUNet(nn.Module):
     Attributes:
         class_count: C.
         map_layer: name of the module whose output is A.
+        map_layers: places for maps, deepest first: the input of the pooling, A, then the coarser merge levels.
         input_multiple: input rows and columns must be multiples of this.
 
     Raises:
@@ -57,6 +58,7 @@ class LseUNet(nn.Module):
     """
 
     map_layer = "merge.0"
+    map_layers = ("score.0", "merge.0", "merge.1", "merge.2", "merge.3")
     input_multiple = STRIDES[-1]
 
     def __init__(
@@ -91,6 +93,11 @@ class LseUNet(nn.Module):
         score = self.score[0]
         assert isinstance(score, LocalScore)
         return LsePoolHead(score.weight, score.bias, self.r)
+
+    @property
+    def layer_heads(self) -> dict[str, Head]:
+        """What follows a layer, by its name, where that is a pooling of a linear layer."""
+        return {"merge.0": self.head, "score.0": self.head.after_linear()}
 
     def forward(self, stacks: Tensor) -> Tensor:
         """Slice stacks [N, 3, H, W] to class logits [N, C]."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from HemoCAMLib.errors import ModelRefused
 from HemoCAMLib.model.encoders import create_timm_model
-from HemoCAMLib.model.heads import AveragePoolHead, OpaqueHead
+from HemoCAMLib.model.heads import AveragePoolHead, Head, OpaqueHead
 
 
 class TimmClassifier(nn.Module):
@@ -29,6 +29,7 @@ class TimmClassifier(nn.Module):
     Attributes:
         class_count: C.
         map_layer: timm's own name of the module whose output is A.
+        map_layers: places for maps, deepest first: the last feature map, then the ends of the stages before it.
         stage_names: timm's own names of the stages' last modules, shallow to deep.
         input_multiple: input rows and columns must be multiples of this.
 
@@ -67,6 +68,11 @@ class TimmClassifier(nn.Module):
         if self._reason_opaque:
             return OpaqueHead(self._timm_head, self._reason_opaque)
         return _average_pool_head(self.body.get_classifier())
+
+    @property
+    def layer_heads(self) -> dict[str, Head]:
+        """What follows a layer, by its name, where that is a pooling of a linear layer."""
+        return {self.map_layer: self.head} if self._map_layer_gives_features else {}
 
     def forward(self, stacks: Tensor) -> Tensor:
         """Slice stacks [N, 3, H, W] to class logits [N, C]."""
@@ -120,6 +126,9 @@ class TimmClassifier(nn.Module):
                 handle.remove()
         candidates = [name for name, identity in returned if identity == id(features)]
         layer = "body." + (candidates[-1] if candidates else (self.stage_names or ["forward_features"])[-1])
+        self._map_layer_gives_features = bool(candidates)
+        before = [name for name in reversed(self.stage_names) if name not in candidates and f"body.{name}" != layer]
+        self.map_layers = (layer, *(f"body.{name}" for name in before))
         return (features.permute(0, 3, 1, 2) if self._channels_come_last else features), layer
 
     def _traced_head(self, activations: Tensor) -> tuple[list[nn.Module], Tensor]:
@@ -175,7 +184,8 @@ class _random_weights:  # noqa: N801  (used as a with-statement verb)
 
 
 def _average_pool_head(classifier: nn.Module) -> AveragePoolHead:
-    weight, bias = classifier.weight, classifier.bias
-    assert isinstance(weight, Tensor)
+    weight: Any = classifier.weight
+    bias: Any = classifier.bias
     matrix = weight.flatten(1)
-    return AveragePoolHead(matrix, bias if isinstance(bias, Tensor) else matrix.new_zeros(matrix.shape[0]))
+    # Not asked whether it is a Tensor: while the network is traced, it is a stand-in for one.
+    return AveragePoolHead(matrix, matrix.new_zeros(matrix.shape[0]) if bias is None else bias)
