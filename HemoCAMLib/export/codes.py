@@ -21,6 +21,7 @@ PRIVATE_SCHEME = "99HEMOCAM"
 CATEGORY = Code(CATEGORY_CODE[0], "SCT", CATEGORY_CODE[1])
 HEMORRHAGE = Code(TYPE_CODE[0], "SCT", TYPE_CODE[1])
 
+HEAD = Code("69536005", "SCT", "Head")
 CT_OF_HEAD = Code("303653007", "SCT", "Computed tomography of head")
 LATERALITY = Code("272741003", "SCT", "Laterality")
 #: By the side that a result names; "none" has no code, because nothing lies anywhere.

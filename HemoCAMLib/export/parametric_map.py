@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from HemoCAMLib.ct import SliceGeometry
-from HemoCAMLib.export.codes import CLASS_ACTIVATION, NO_UNITS, PRIVATE_SCHEME, PROBABILITY, private_scheme
+from HemoCAMLib.export.codes import CLASS_ACTIVATION, HEAD, NO_UNITS, PRIVATE_SCHEME, PROBABILITY, private_scheme
 from HemoCAMLib.export.headers import fresh_uid
 from HemoCAMLib.export.origin import RESEARCH_USE, Origin, short_text
 from HemoCAMLib.export.source import SourceSeries
@@ -90,7 +91,7 @@ def build_map(
     geometry = map_geometry(source.ct.geometry, source.ct.shape[1:], (values.shape[1], values.shape[2]))
     mapping = RealWorldValueMapping(
         lut_label=short_text(subtype.name),
-        lut_explanation=f"{subtype.title}: {quantity.meaning.lower()} of the place",
+        lut_explanation=f"{subtype.title}: local {quantity.meaning.lower()}",
         unit=NO_UNITS,
         value_range=(lowest, highest),
         slope=1.0,
@@ -130,8 +131,20 @@ def build_map(
         coding_schemes=schemes,
         **origin.equipment(),
     )
-    parametric_map.BodyPartExamined = "HEAD"
+    _describe_anatomy(parametric_map)
     return parametric_map
+
+
+def _describe_anatomy(parametric_map: ParametricMap) -> None:
+    """The map covers the head, whichever space its subtype lies in (Frame Anatomy macro, PS3.3 C.7.6.16.2.8)."""
+    region, anatomy = Dataset(), Dataset()
+    region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = HEAD.value, "SCT", HEAD.meaning
+    anatomy.AnatomicRegionSequence = [region]
+    anatomy.FrameLaterality = "U"
+    parametric_map.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [anatomy]
+    parametric_map.BodyPartExamined = "HEAD"
+    # Type 2: a program made the map, no person (PS3.3 table 10-12).
+    parametric_map.ContentCreatorName = ""
 
 
 def _values(activation: NDArray[np.floating], method: str) -> tuple[NDArray[np.float32], Code]:
