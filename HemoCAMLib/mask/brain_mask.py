@@ -156,8 +156,12 @@ def _spread(mask: Mask, keep: np.ufunc) -> Mask:
 
     Several times faster than scipy's morphology on masks of this size.
     """
-    padded = np.pad(mask, 1, mode="edge")
-    joined: Mask = keep(padded[:-2, 1:-1], padded[2:, 1:-1])
-    for side in (padded[1:-1, :-2], padded[1:-1, 2:], mask):
-        keep(joined, side, out=joined)
+    joined: Mask = mask.copy()
+    for here, neighbour in (
+        (joined[1:], mask[:-1]),
+        (joined[:-1], mask[1:]),
+        (joined[:, 1:], mask[:, :-1]),
+        (joined[:, :-1], mask[:, 1:]),
+    ):
+        keep(here, neighbour, out=here)
     return joined

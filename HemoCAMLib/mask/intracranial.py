@@ -222,7 +222,7 @@ def touching(mask: Mask, core: Mask) -> Mask:
     """The 4-connected parts of a [rows, columns] mask that reach into a core."""
     numbered, count = ndimage.label(mask)
     kept = np.zeros(count + 1, bool)
-    kept[np.unique(numbered[core])] = True
+    kept[numbered[core]] = True
     kept[0] = False
     result: Mask = kept[numbered]
     return result

@@ -121,7 +121,8 @@ def _threshold(
     if isinstance(found, float):
         return _logit(found)
     # Finite, so that interpolation stays finite.
-    return np.clip(logit(np.clip(found, 0, 1)), NO_EVIDENCE_LOGIT, -NO_EVIDENCE_LOGIT)
+    cuts: NDArray[np.float64] = np.clip(logit(np.clip(found, 0, 1)), NO_EVIDENCE_LOGIT, -NO_EVIDENCE_LOGIT)
+    return cuts
 
 
 def _logit(probability: float) -> float:
