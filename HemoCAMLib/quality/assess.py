@@ -81,11 +81,10 @@ class Assessment:
     def summary(self) -> str:
         """One sentence for a person."""
         warnings = sum(finding.severity == "warning" for finding in self.findings)
+        if warnings == 1:
+            return "There is a reason to read the result of this scan with caution."
         if warnings:
-            return (
-                f"This scan differs from what the model was trained on in {_count(warnings)}: "
-                "read the result with caution."
-            )
+            return f"There are {warnings} reasons to read the result of this scan with caution."
         if not self.compared:
             return "The model does not say what scans it was trained on, so the scan could not be compared with them."
         if self.findings:
@@ -174,7 +173,3 @@ def _absolute(values: Mapping[str, float]) -> list[Finding]:
         for code, name, limit, message in checks
         if values.get(name, 0.0) > limit
     ]
-
-
-def _count(number: int) -> str:
-    return "one way" if number == 1 else f"{number} ways"

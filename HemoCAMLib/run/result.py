@@ -14,7 +14,7 @@ from HemoCAMLib.errors import WorkerFailed
 from HemoCAMLib.run.folder import RunFolder
 
 #: Version of ``result.json``; grows when a field changes its meaning or goes.
-RESULT_SCHEMA = 1
+RESULT_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ class Result:
     def warnings(self) -> list[dict[str, str]]:
         """What was found odd about the scan and handled: code and message."""
         return list(self.fields["input"]["warnings"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names of the model, in the order of :attr:`probabilities` and :attr:`activation`."""
+        return list(self.fields["model"]["classes"])
 
     @property
     def quality(self) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_how_far_outside_decides_between_a_note_and_a_warning() -> None:
     assert [finding.severity for finding in near.findings] == ["note"]
     assert [finding.severity for finding in far.findings] == ["warning"]
     assert "at the edge" in near.summary
-    assert "one way" in far.summary
+    assert "with caution" in far.summary
     assert "40 HU" in far.findings[0].message
     assert "28 to 34 HU" in far.findings[0].message
 
