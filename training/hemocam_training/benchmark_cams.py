@@ -1,0 +1,170 @@
+"""How well each activation map method localises: methods × layers × mask rules on held-out phantoms.
+
+    python -m hemocam_training.benchmark_cams --model RUN/bundle --out MAPS
+    python -m hemocam_training.benchmark_cams --model RUN/bundle --out MAPS --quick
+
+Only slices with hemorrhage are scored, and each map of a class only where the slice shows that class: this is about
+where, not about whether. Fixed thresholds are chosen per method, layer and class on phantoms that are not scored.
+Phantoms are synthetic: the figures compare methods, they do not predict what any of them does on patients.
+
+Writes ``scores.csv`` (everything), ``tables.md`` (methods by layers, as in the CAM benchmark paper) and
+``settings.json`` to the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hemocam_training.cache import TEST_SEED
+from hemocam_training.cam_benchmark.compare import Comparison, Row, compare
+from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
+from hemocam_training.cam_benchmark.tables import (
+    best_layer_table,
+    layer_table,
+    rule_table,
+    subset_table,
+    subtype_table,
+    write_csv,
+)
+from hemocam_training.export_shipped import tuning_phantoms
+from hemocam_training.phantoms import make_phantom
+from HemoCAMLib.cam import method_names
+from HemoCAMLib.model.bundle import ModelBundle
+from HemoCAMLib.model.registry import load_network
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """What to compare on what.
+
+    Attributes:
+        comparison: methods, layers, rules.
+        tuning_scans, test_scans: how many phantoms.
+        first_seed: of the test phantoms.
+        slices_per_scan: at most, drawn by chance among those with hemorrhage.
+        threads: of torch.
+    """
+
+    comparison: Comparison = field(default_factory=Comparison)
+    tuning_scans: int = 14
+    test_scans: int = 40
+    first_seed: int = TEST_SEED
+    slices_per_scan: int = 3
+    threads: int = 2
+
+    def quick(self) -> BenchmarkOptions:
+        """The same with so little that it only shows that everything runs."""
+        comparison = replace(self.comparison, layers=self.comparison.layers[:2], draws=50, slow_step=2)
+        return replace(self, comparison=comparison, tuning_scans=3, test_scans=3, slices_per_scan=2)
+
+    @property
+    def registered(self) -> Comparison:
+        """The comparison without methods that are not there."""
+        return replace(self.comparison, methods=tuple(m for m in self.comparison.methods if m in method_names()))
+
+
+def benchmark_slices(options: BenchmarkOptions) -> tuple[list[BenchmarkSlice], list[BenchmarkSlice]]:
+    """Slices for tuning and slices to score; no phantom is in both, or was trained on."""
+    test = (make_phantom(options.first_seed + k) for k in range(options.test_scans))
+    per_scan = options.slices_per_scan
+    return list(bleeding_slices(tuning_phantoms(options.tuning_scans), per_scan)), list(bleeding_slices(test, per_scan))
+
+
+def benchmark(
+    bundle: ModelBundle,
+    options: BenchmarkOptions,
+    slices: tuple[Sequence[BenchmarkSlice], Sequence[BenchmarkSlice]] | None = None,
+) -> list[Row]:
+    """The comparison for one model.
+
+    Args:
+        bundle: any architecture whose classes are :data:`~HemoCAMLib.subtypes.CLASS_NAMES`.
+        options: what.
+        slices: from :func:`benchmark_slices`, where several models share them.
+    """
+    torch.set_num_threads(options.threads)
+    network = load_network(bundle)
+    tuning, test = slices or benchmark_slices(options)
+    start = time.monotonic()
+    return compare(
+        network,
+        bundle.metadata.stack_settings,
+        options.registered,
+        tuning,
+        test,
+        lambda text: print(f"{(time.monotonic() - start) / 60:5.1f} min  {text}", flush=True),
+    )
+
+
+def report(rows: Sequence[Row]) -> str:
+    """The tables as Markdown."""
+    parts = {
+        "Methods by layers": layer_table(rows),
+        "Each method at its best layer": best_layer_table(rows),
+        "Dice by subtype": subtype_table(rows),
+        "Dice by mask rule": rule_table(rows),
+        "Dice on the slices that every method saw": subset_table(rows),
+    }
+    return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts.items()) + "\n"
+
+
+def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[Row]) -> dict[str, Any]:
+    """What the figures were made with."""
+    metadata = bundle.metadata
+    return {
+        "data": "held-out synthetic head CTs, slices with hemorrhage",
+        "model": {
+            "name": metadata.name,
+            "version": metadata.version,
+            "architecture": {"name": metadata.architecture, **metadata.arguments},
+            "input_size": list(metadata.input_size),
+            "weights_sha256": metadata.weights_sha256,
+        },
+        "options": {
+            **asdict(options),
+            "comparison": {**asdict(options.registered), "slow": sorted(options.registered.slow)},
+        },
+        "slices": max(row.slices for row in rows),
+        "scans": max(row.scans for row in rows),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compare activation map methods on held-out phantoms")
+    parser.add_argument("--model", type=ModelBundle.open, required=True, help="bundle")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--methods", nargs="+", default=list(Comparison.methods))
+    parser.add_argument("--layers", nargs="+", default=list(Comparison.layers), help="presets such as [-3], or modules")
+    parser.add_argument("--rules", nargs="+", default=list(Comparison.rules), help="fixed, otsu@brain, percentile:90 …")
+    parser.add_argument("--tuning-scans", type=int, default=BenchmarkOptions.tuning_scans)
+    parser.add_argument("--test-scans", type=int, default=BenchmarkOptions.test_scans)
+    parser.add_argument("--slices-per-scan", type=int, default=BenchmarkOptions.slices_per_scan)
+    parser.add_argument("--threads", type=int, default=BenchmarkOptions.threads)
+    parser.add_argument("--quick", action="store_true", help="a few slices, to see that everything runs")
+    chosen = parser.parse_args()
+    options = BenchmarkOptions(
+        Comparison(tuple(chosen.methods), tuple(chosen.layers), tuple(dict.fromkeys(("fixed", *chosen.rules)))),
+        chosen.tuning_scans,
+        chosen.test_scans,
+        slices_per_scan=chosen.slices_per_scan,
+        threads=chosen.threads,
+    )
+    options = options.quick() if chosen.quick else options
+    rows = benchmark(chosen.model, options)
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    write_csv(rows, chosen.out / "scores.csv")
+    (chosen.out / "tables.md").write_text(report(rows))
+    (chosen.out / "settings.json").write_text(json.dumps(settings_of(chosen.model, options, rows), indent=1) + "\n")
+    print(report(rows))
+
+
+if __name__ == "__main__":
+    main()

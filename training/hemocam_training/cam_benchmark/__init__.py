@@ -1,0 +1,1 @@
+"""How well each activation map method localises, in the form of the CAM benchmark paper."""

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hemocam_training.benchmark_cams import BenchmarkOptions, benchmark, report, settings_of
+from hemocam_training.cam_benchmark.compare import Comparison, compare
+from hemocam_training.cam_benchmark.figures import Panel, draw_panels, overlap_image
+from hemocam_training.cam_benchmark.masks import ABSOLUTE, GRID, dice_curve, map_mask, score_image
+from hemocam_training.cam_benchmark.scores import SliceScore, score_mask, summarise
+from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
+from hemocam_training.cam_benchmark.tables import best_rows, write_csv
+from hemocam_training.phantoms import make_phantom
+from hemocam_training.train_classifier import new_network, take_encoder, write_classifier
+from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
+
+from HemoCAMLib.model.bundle import ModelBundle
+from HemoCAMLib.model.shipped import find_model
+from HemoCAMLib.model.stacks import SliceStacker, StackSettings
+
+
+@pytest.fixture(scope="module")
+def slices() -> list[BenchmarkSlice]:
+    phantoms = (make_phantom(seed, 128, 128, subtypes=("IPH", "SDH")) for seed in (5, 6))
+    return list(bleeding_slices(phantoms, 2))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
+    folder = tmp_path_factory.mktemp("classifier")
+    (folder / "64").mkdir()
+    (folder / "64" / "progress.json").write_text(
+        '[{"size": 64, "step": 0, "slices": 0, "minutes": 0, "scans": 0, "auroc": {}}]'
+    )
+    network = new_network("test_resnet", 0)
+    with torch.no_grad():
+        network.body.fc.weight.abs_()
+    return write_classifier(folder / "bundle", network, "test_resnet", [folder / "64"])
+
+
+def test_slices_bleed_and_their_stack_is_the_one_of_the_whole_scan() -> None:
+    phantom = make_phantom(5, 128, 128, subtypes=("IPH", "SDH"))
+    settings = StackSettings(64, 64)
+    stacker = SliceStacker(np.maximum(phantom.hu, -1024), settings)
+    found = list(bleeding_slices([phantom], 50))
+    assert len(found) > 3
+    for one in found:
+        assert (one.labels == phantom.labels[one.index]).all()
+        assert one.classes[0] == "any"
+        assert set(one.classes[1:]) <= {"IPH", "SDH"}
+        assert np.array_equal(one.stack(settings), stacker[one.index])
+    assert not list(bleeding_slices([make_phantom(3, 64, 64, subtypes=())], 5))
+
+
+@pytest.mark.parametrize("rule", ["fixed", ABSOLUTE])
+def test_the_curve_of_dice_is_what_each_threshold_s_mask_gives(slices: list[BenchmarkSlice], rule: str) -> None:
+    one = slices[1]
+    activation_map = np.random.default_rng(0).normal(0, 2, (8, 8)).astype(np.float32)
+    truth = one.truth("any")
+    curve = dice_curve(score_image(activation_map, truth.shape, rule), truth, one.brain)
+    for position in (0, 3, 8, 20, len(GRID) - 1):
+        mask = map_mask(activation_map, one.brain, rule, GRID[position])
+        expected = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+        assert curve[position] == pytest.approx(expected, abs=2e-4)
+
+
+def test_scores_of_a_mask_follow_their_definitions() -> None:
+    truth, mask = np.zeros((40, 40), bool), np.zeros((40, 40), bool)
+    truth[10:20, 10:20] = True
+    mask[10:20, 15:25] = True
+    mask[0, 0] = True
+    score = score_mask(7, mask, truth, 0.5, peak_inside=True)
+    assert (score.both, score.called, score.truth) == (50, 101, 100)
+    assert score.box_iou == pytest.approx(50 / 150)
+    assert score.box_dice == pytest.approx(0.5)
+    assert (score.boxes_hit, score.boxes) == (1, 1)
+    empty = score_mask(7, np.zeros_like(mask), truth, 0.5, peak_inside=False)
+    means = summarise([score, empty])
+    assert means["dice"].value == pytest.approx((100 / 201) / 2)
+    assert means["dice_pooled"].value == pytest.approx(100 / 301)
+    assert means["precision"].value == pytest.approx(50 / 101 / 2)
+    assert means["recall_pooled"].value == pytest.approx(0.25)
+    assert means["iou_pooled"].value == pytest.approx(50 / 251)
+    assert means["loose_hit_rate"].value == 0.5
+    assert means["peak_hit_rate"].value == 0.5
+    assert means["dice"].low == means["dice"].high
+
+
+def test_the_interval_is_that_of_drawing_patients() -> None:
+    rng = np.random.default_rng(3)
+    scores = []
+    for seed in range(30):
+        both = int(rng.integers(0, 101))
+        scores += [SliceScore(seed, both, 100, 100, 0.0, 0.0, 0, 1, peak_inside=False)] * 5
+    values = np.array([score.both / 100 for score in scores[::5]])
+    dice = summarise(scores, draws=4000)["dice"]
+    assert dice.value == pytest.approx(values.mean())
+    # Five equal slices a patient count as one: the standard error is that of thirty values.
+    assert (dice.high - dice.low) / (2 * 1.96) == pytest.approx(values.std() / np.sqrt(30), rel=0.08)
+
+
+def test_a_quick_comparison_scores_equal_maps_equally_and_fills_every_table(
+    slices: list[BenchmarkSlice], bundle: ModelBundle, tmp_path: Path
+) -> None:
+    comparison = Comparison(
+        ("cam", "grad-cam", "hires-cam", "no-such-method"),
+        ("[-1]", "[-2]"),
+        ("fixed", "percentile:90@brain"),
+        slow=frozenset({"hires-cam"}),
+        slow_step=2,
+        draws=20,
+    )
+    options = BenchmarkOptions(comparison, threads=1)
+    rows = benchmark(bundle, options, (slices, slices))
+    assert {row.method for row in rows} == {"cam", "grad-cam", "hires-cam"}
+    # Before average pooling CAM and Grad-CAM are the same map on two scales; a shallower layer has no CAM.
+    one, other = ([r for r in rows if (r.method, r.layer) == (m, "[-1]")] for m in ("cam", "grad-cam"))
+    for left, right in zip(one, other, strict=True):
+        for name, estimate in left.estimates.items():
+            assert estimate.value == pytest.approx(right.estimates[name].value, nan_ok=True)
+    assert one[0].estimates["dice"].value > 0
+    assert all(row.part == "subset" for row in rows if row.method == "hires-cam")
+    best = {row.method: row for row in best_rows(rows)}
+    assert best["grad-cam"].slices == len(slices)
+    text = report(rows)
+    assert "| hires-cam † |" in text
+    assert "| cam |" in text
+    write_csv(rows, tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open() as file:
+        stored = list(csv.DictReader(file))
+    assert len(stored) == len(rows)
+    assert float(stored[0]["dice"]) == pytest.approx(rows[0].estimates["dice"].value, abs=1e-4)
+    assert settings_of(bundle, options, rows)["model"]["name"] == "phantom-classifier-test-resnet"
+
+
+def test_nothing_to_score_is_said(bundle: ModelBundle) -> None:
+    with pytest.raises(ValueError, match="bleeds"):
+        compare(torch.nn.Identity(), StackSettings(64, 64), Comparison(("cam",)), [], [])
+
+
+def test_the_classifier_begins_with_the_encoder_of_an_lse_unet() -> None:
+    network = new_network("resnet10t", 0)
+    before = network.body.fc.weight.clone()
+    shipped = find_model("hemocam-phantom")
+    assert (shipped.metadata.architecture, shipped.metadata.arguments["encoder"]) == (
+        ARCHITECTURE,
+        ARGUMENTS["encoder"],
+    )
+    take_encoder(network, shipped)
+    stored = shipped.read_weights()["encoder.body.conv1.0.weight"].astype(np.float32)
+    assert np.array_equal(network.body.conv1[0].weight.detach().numpy(), stored)
+    assert torch.equal(network.body.fc.weight, before)
+    with pytest.raises(ValueError, match="not an LSE-UNet"):
+        take_encoder(new_network("test_resnet", 0), shipped)
+
+
+def test_a_figure_shows_every_panel(slices: list[BenchmarkSlice], tmp_path: Path) -> None:
+    one = slices[0]
+    truth = one.truth("any")
+    activation_map = np.random.default_rng(0).random((8, 8), np.float32)
+    panels = [Panel("slice"), Panel("map", activation_map), Panel("mask", mask=activation_map.mean() < truth)]
+    draw_panels(one.hu[1], truth, panels, tmp_path / "figure.png", columns=3, note="a note")
+    assert 5_000 < (tmp_path / "figure.png").stat().st_size < 400_000
+    overlap = overlap_image(truth, truth)
+    assert (overlap[truth, 3] > 0).all()
+    assert (overlap[~truth] == 0).all()
+
+
+def test_quick_options_keep_the_methods() -> None:
+    options = BenchmarkOptions(Comparison(("cam",)))
+    assert options.quick().comparison.methods == ("cam",)
+    assert options.quick().test_scans < options.test_scans
+    assert replace(options, threads=1).registered.methods == ("cam",)
