@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.mask.threshold import cells_in, map_threshold
-from HemoCAMLib.mask.upsample import Box, FloatMap, box_where_above, upsample_box
+from HemoCAMLib.mask.upsample import FloatMap, bounding_box, box_where_above, common_box, upsample_box
 from HemoCAMLib.subtypes import SUBTYPES
 
 #: Stands for "no evidence" where a logit is not finite; finite itself, so that interpolation stays finite.
@@ -58,26 +58,26 @@ def label_slice(
     called = np.flatnonzero(gates > np.asarray(settings.class_thresholds))
     if called.size == 0 or 0 in maps.shape:
         return labels
-    inside = _bounding_box(brain)
+    inside = bounding_box(brain)
     if inside is None:
         return labels
     best: FloatMap = np.full(brain.shape, -np.inf, np.float32)
     counted = cells_in(brain, maps.shape[1:]) if settings.rule.over == "brain" else None
     for index in called:
-        score_map = _scores(maps[index], settings.scale)
-        threshold = _threshold(score_map, settings, int(index), counted)
+        compared = compared_map(maps[index], settings.scale)
+        threshold = _threshold(compared, settings, int(index), counted)
         if isinstance(threshold, float):
-            cut_map, cut = score_map, threshold
+            cut_map, cut = compared, threshold
         else:
             # Where every cell has its own threshold, it is what a cell exceeds it by that is interpolated.
-            cut_map, cut = (score_map - threshold).astype(np.float32), 0.0
+            cut_map, cut = (compared - threshold).astype(np.float32), 0.0
         reach = box_where_above(cut_map, cut, brain.shape)
-        box = _common(inside, reach) if reach else None
+        box = common_box(inside, reach) if reach else None
         if box is None:
             continue
         view = np.s_[box[0] : box[1], box[2] : box[3]]
-        scores = upsample_box(score_map, brain.shape, box)
-        wins = (scores if cut_map is score_map else upsample_box(cut_map, brain.shape, box)) > cut
+        scores = upsample_box(compared, brain.shape, box)
+        wins = (scores if cut_map is compared else upsample_box(cut_map, brain.shape, box)) > cut
         wins &= scores > best[view]
         np.copyto(best[view], scores, where=wins)
         np.copyto(labels[view], np.uint8(SUBTYPES[index].label), where=wins)
@@ -85,10 +85,11 @@ def label_slice(
     return labels
 
 
-def _scores(raw: NDArray[np.generic], scale: str) -> FloatMap:
-    """A map that is monotone in the score on its scale.
+def compared_map(raw: NDArray[np.generic], scale: str) -> FloatMap:
+    """[h, w] float32 what is interpolated and compared: logits on the absolute scale, scores on the per-image scale.
 
-    The sigmoid is monotone, so on the absolute scale logits are compared and no exponential is taken.
+    The sigmoid is monotone, so on the absolute scale logits are compared and no exponential is taken. Values that are
+    not finite have become no evidence.
     """
     score_map = raw.astype(np.float32)
     finite = np.isfinite(score_map)
@@ -107,41 +108,29 @@ def _scores(raw: NDArray[np.generic], scale: str) -> FloatMap:
     return score_map
 
 
+def compared_threshold(threshold: float, scale: str) -> float:
+    """What :func:`compared_map` must exceed for the score to exceed a threshold on that scale."""
+    if scale != "absolute":
+        return float(threshold)
+    if threshold <= 0:
+        return NO_EVIDENCE_LOGIT
+    if threshold >= 1:
+        return math.inf
+    return math.log(threshold / (1 - threshold))
+
+
 def _threshold(
-    score_map: FloatMap, settings: MaskSettings, index: int, counted: NDArray[np.bool_] | None
+    compared: FloatMap, settings: MaskSettings, index: int, counted: NDArray[np.bool_] | None
 ) -> float | NDArray[np.float64]:
-    """What a called subtype's map is held against; a logit on the absolute scale."""
+    """What a called subtype's map is held against, by the settings' rule."""
     if settings.rule.is_fixed:
-        fixed = float(settings.mask_thresholds[index])
-        return _logit(fixed) if settings.scale == "absolute" else fixed
-    scores = score_map.astype(np.float64)
+        return compared_threshold(settings.mask_thresholds[index], settings.scale)
+    scores = compared.astype(np.float64)
     if settings.scale != "absolute":
         return map_threshold(scores, settings.rule, counted)
     found = map_threshold(expit(scores), settings.rule, counted)
     if isinstance(found, float):
-        return _logit(found)
+        return compared_threshold(found, settings.scale)
     # Finite, so that interpolation stays finite.
     cuts: NDArray[np.float64] = np.clip(logit(np.clip(found, 0, 1)), NO_EVIDENCE_LOGIT, -NO_EVIDENCE_LOGIT)
     return cuts
-
-
-def _logit(probability: float) -> float:
-    if probability <= 0:
-        return NO_EVIDENCE_LOGIT
-    if probability >= 1:
-        return math.inf
-    return math.log(probability / (1 - probability))
-
-
-def _bounding_box(mask: NDArray[np.bool_]) -> Box | None:
-    rows = np.flatnonzero(mask.any(axis=1))
-    if rows.size == 0:
-        return None
-    columns = np.flatnonzero(mask.any(axis=0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-
-
-def _common(one: Box, other: Box) -> Box | None:
-    top, bottom = max(one[0], other[0]), min(one[1], other[1])
-    left, right = max(one[2], other[2]), min(one[3], other[3])
-    return (top, bottom, left, right) if top < bottom and left < right else None

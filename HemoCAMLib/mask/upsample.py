@@ -70,6 +70,22 @@ def box_where_above(source_map: FloatMap, threshold: float, shape: tuple[int, in
     return top, bottom, left, right
 
 
+def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
+    """Smallest box of pixels that holds a [rows, columns] mask; None where it is empty."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    columns = np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def common_box(one: Box, other: Box) -> Box | None:
+    """What two boxes share; None where they do not meet."""
+    top, bottom = max(one[0], other[0]), min(one[1], other[1])
+    left, right = max(one[2], other[2]), min(one[3], other[3])
+    return (top, bottom, left, right) if top < bottom and left < right else None
+
+
 def _reach(cells: NDArray[np.intp], source: int, target: int) -> tuple[int, int]:
     """Range of target pixels whose interpolation uses any of these source cells."""
     low, high, _ = _neighbours(source, target)
