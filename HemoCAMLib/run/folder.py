@@ -43,6 +43,7 @@ class RunFolder:
         #: Scratch files of a run under way, removed when it is complete.
         self.hu_path = self.path / "hu.part"
         self.raw_labels_path = self.path / "labels.part"
+        self.refinement_path = self.path / "refinement.part"
 
     @property
     def is_complete(self) -> bool:
@@ -83,11 +84,12 @@ class RunFolder:
             self.log_path,
             self.hu_path,
             self.raw_labels_path,
+            self.refinement_path,
         ):
             path.unlink(missing_ok=True)
 
     def remove_scratch(self) -> None:
-        for path in (self.hu_path, self.raw_labels_path):
+        for path in (self.hu_path, self.raw_labels_path, self.refinement_path):
             path.unlink(missing_ok=True)
 
     def read_job(self) -> AnalyzeJob:

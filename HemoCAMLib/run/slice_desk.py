@@ -16,13 +16,16 @@ from numpy.typing import NDArray
 
 from HemoCAMLib.ct import HeadCT, ScanWarning
 from HemoCAMLib.mask import BrainMask, ComponentAccumulator, MaskSettings, find_brain, label_slice
+from HemoCAMLib.mask.refine import Outcome, refine_slice
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.quality import Assessment, TrainingRange, assess, measure_scan
 from HemoCAMLib.run.folder import GrowingArray, RunFolder
 from HemoCAMLib.run.label_file import RawLabels, write_labels_nrrd
 from HemoCAMLib.run.protocol import Message
 from HemoCAMLib.run.record import ClassOrder, slice_record
+from HemoCAMLib.run.refinement_log import RefinementLog
 from HemoCAMLib.run.reporter import Reporter
+from HemoCAMLib.subtypes import SUBTYPES
 
 #: Batches that may wait to be labelled; more would only hold memory.
 LARGEST_BACKLOG = 2
@@ -62,7 +65,11 @@ class SliceDesk:
         self._labels = RawLabels(folder.raw_labels_path, ct.shape)
         self._probabilities = GrowingArray(folder.probabilities_path, (classes.count, ct.shape[0]), "<f4", fill=np.nan)
         self._activation: GrowingArray | None = None
-        self._components = ComponentAccumulator(ct.geometry, settings.minimum_volume_ml)
+        refinement = settings.refinement
+        self._refinement_log = RefinementLog(folder.refinement_path, ct.shape[0]) if refinement else None
+        self._components = ComponentAccumulator(
+            ct.geometry, settings.minimum_volume_ml, refinement.smallest_height if refinement else 0.0
+        )
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
         self._brain: Future[tuple[BrainMask, MidlinePlane | None]] = self._thread.submit(self._find_brain)
@@ -71,7 +78,7 @@ class SliceDesk:
     def close(self) -> None:
         """Writes what waits, then lets go of thread and files."""
         self._thread.shutdown(wait=True)
-        for file in (self._labels, self._probabilities, self._activation):
+        for file in (self._labels, self._probabilities, self._activation, self._refinement_log):
             if file is not None:
                 file.close()
 
@@ -103,7 +110,7 @@ class SliceDesk:
         return self._quality.result()
 
     def finish(self) -> tuple[list[Message], Measurements, tuple[ScanWarning, ...]]:
-        """Waits for all batches, removes small components, measures and writes ``labels.nrrd``.
+        """Waits for all batches, removes small and flat lesions, measures and writes ``labels.nrrd``.
 
         Returns:
             the records of all slices, the measurements, and warnings that only the masks could give.
@@ -114,13 +121,16 @@ class SliceDesk:
         with self._reporter.timed("measure"):
             self._components.finish()
             measurements = self._measurer.finish(self._components.kept_regions)
-            for index in range(self._ct.shape[0]):
-                if self._components.changes(index):
-                    self._labels.write(index, self._components.filter(index, self._labels.read(index)))
         with self._reporter.timed("write"):
-            write_labels_nrrd(self._folder.labels_path, self._labels.read, self._ct.shape, self._ct.grid)
+            write_labels_nrrd(self._folder.labels_path, self._kept_labels, self._ct.shape, self._ct.grid)
         records = [self._record(index, area_mm2) for index, area_mm2 in enumerate(measurements.area_mm2)]
-        return records, measurements, (NO_BRAIN,) if brain.is_empty else ()
+        refinement_warnings = self._refinement_log.warnings() if self._refinement_log else ()
+        return records, measurements, (*((NO_BRAIN,) if brain.is_empty else ()), *refinement_warnings)
+
+    def _kept_labels(self, index: int) -> NDArray[np.uint8]:
+        """A slice's final labels. The unfiltered ones stay on disk: a run killed here must find them whole."""
+        labels = self._labels.read(index)
+        return self._components.filter(index, labels) if self._components.changes(index) else labels
 
     def _settle(self, backlog: int) -> None:
         """Waits until at most that many batches are unwritten; raises what went wrong with one."""
@@ -168,20 +178,29 @@ class SliceDesk:
         if self._activation is None:
             shape = (*self._probabilities.shape, *local_logits.shape[1:])
             self._activation = GrowingArray(self._folder.activation_path, shape, "<f2")
-        by_subtype = self._classes.subtype_probabilities(probabilities)
-        if self._settings.calls_any(by_subtype):
-            # From the stored half-precision values, so that a later change of thresholds starts from the same maps.
-            labels = label_slice(
-                self._classes.subtype_maps(local_logits),
-                by_subtype,
-                brain.slice(index, self._ct.slices[index]),
-                self._settings,
-            )
-        else:
-            labels = self._no_labels
+        labels, outcomes = self._label(index, probabilities, local_logits, brain)
         self._activation.write(index, local_logits)
         self._labels.write(index, labels)
+        if self._refinement_log:
+            self._refinement_log.write(index, outcomes)
         self._probabilities.write(index, probabilities)
+
+    def _label(
+        self, index: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16], brain: BrainMask
+    ) -> tuple[NDArray[np.uint8], tuple[Outcome, ...]]:
+        """Labels of one slice, and what refinement did to each subtype."""
+        nothing = (Outcome.NONE,) * len(SUBTYPES)
+        by_subtype = self._classes.subtype_probabilities(probabilities)
+        if not self._settings.calls_any(by_subtype):
+            return self._no_labels, nothing
+        hu = self._ct.slices[index]
+        inside = brain.slice(index, hu)
+        # From the stored half-precision values, so that a later change of thresholds starts from the same maps.
+        labels = label_slice(self._classes.subtype_maps(local_logits), by_subtype, inside, self._settings)
+        if self._settings.refinement is None or not labels.any():
+            return labels, nothing
+        refined = refine_slice(labels, hu, inside, self._ct.geometry.pixel_spacing_mm, self._settings.refinement)
+        return refined.labels, refined.outcomes
 
     @cached_property
     def _no_labels(self) -> NDArray[np.uint8]:
@@ -193,4 +212,5 @@ class SliceDesk:
 
     def _record(self, index: int, area_mm2: dict[str, float]) -> Message:
         probability = self._classes.probabilities(self._probabilities.read(index))
-        return slice_record(self._ct.geometry, index, probability, area_mm2)
+        record = slice_record(self._ct.geometry, index, probability, area_mm2)
+        return {**record, "refinement": self._refinement_log.record(index)} if self._refinement_log else record

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from scipy import ndimage
 
 from hemocam_training.cache import TEST_SEED
 from hemocam_training.metrics import auroc, dice
-from hemocam_training.phantoms import Phantom, make_phantom
+from hemocam_training.phantoms import make_phantom
 from hemocam_training.scans import scan_labels, scan_maps
 from hemocam_training.stacks import labels_from_areas
-from HemoCAMLib.mask.brain_mask import BrainMask, find_brain
+from HemoCAMLib.mask.brain_mask import find_brain
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.registry import load_network
@@ -46,7 +47,18 @@ class Tally:
 
     def add(self, called: NDArray[np.bool_], truth: NDArray[np.bool_], voxel_ml: NDArray[np.float64]) -> None:
         """One scan: masks [slice, row, column] and the volume of a voxel in each slice."""
-        per_slice = [m.sum(axis=(1, 2)) for m in (called & truth, called, truth)]
+        both, seen, real = (m.sum(axis=(1, 2)) for m in (called & truth, called, truth))
+        self.add_counts(both, seen, real, voxel_ml)
+
+    def add_counts(
+        self,
+        both: NDArray[np.int64],
+        called: NDArray[np.int64],
+        truth: NDArray[np.int64],
+        voxel_ml: NDArray[np.float64],
+    ) -> None:
+        """One scan: pixels [slice] called rightly, called and true, and the volume of a voxel in each slice."""
+        per_slice = [both, called, truth]
         both, seen, real = (int(m.sum()) for m in per_slice)
         self.both, self.called, self.truth = self.both + both, self.called + seen, self.truth + real
         if real:
@@ -83,12 +95,12 @@ def _mean(values: list[float]) -> float | None:
     return _rounded(np.mean(values)) if values else None
 
 
-def baseline_labels(phantom: Phantom, brain: BrainMask) -> NDArray[np.bool_]:
-    """[slice, row, column] smoothed HU above 46 in the eroded brain mask."""
-    spacing = phantom.geometry.pixel_spacing_mm[0]
-    found = np.zeros(phantom.hu.shape, bool)
-    for index, hu in enumerate(phantom.hu):
-        inside = brain.slice(index, hu)
+def baseline_labels(
+    hu_slices: NDArray[np.int16], brain: Iterable[NDArray[np.bool_]], spacing: float
+) -> NDArray[np.bool_]:
+    """[slice, row, column] smoothed HU above 46 in the eroded brain mask; ``spacing`` is that of the pixels in mm."""
+    found = np.zeros(hu_slices.shape, bool)
+    for index, (hu, inside) in enumerate(zip(hu_slices, brain, strict=True)):
         if inside.any():
             depth = ndimage.distance_transform_edt(inside) * spacing
             smooth = ndimage.gaussian_filter(np.clip(hu, -50, 150).astype(np.float32), BASELINE_SIGMA_MM / spacing)
@@ -113,7 +125,9 @@ def evaluate(bundle: ModelBundle, seeds: range) -> dict[str, Any]:
         for subtype in SUBTYPES:
             model[subtype.name].add(labels == subtype.label, phantom.labels == subtype.label, voxel_ml)
         model[ANY].add(labels > 0, phantom.labels > 0, voxel_ml)
-        baseline.add(baseline_labels(phantom, brain), phantom.labels > 0, voxel_ml)
+        inside = (brain.slice(index, hu) for index, hu in enumerate(phantom.hu))
+        threshold = baseline_labels(phantom.hu, inside, phantom.geometry.pixel_spacing_mm[0])
+        baseline.add(threshold, phantom.labels > 0, voxel_ml)
         probabilities.append(found.probabilities)
         areas.append(phantom.areas_mm2.astype(np.float32))
     scores = np.concatenate(probabilities)

@@ -36,6 +36,15 @@ class Outcome(IntFlag):
     #: Blood and brain did not separate in HU (isodense or anemic), so the map's outline was kept.
     NOT_SEPARATED = 8
 
+    @property
+    def names(self) -> list[str]:
+        """What holds, in lower-case words.
+
+        >>> (Outcome.REFINED | Outcome.NOT_SEPARATED).names
+        ['refined', 'not_separated']
+        """
+        return [flag.name.lower() for flag in Outcome if flag & self and flag.name]
+
 
 @dataclass(frozen=True, eq=False)
 class RefinedSlice:
