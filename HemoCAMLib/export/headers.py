@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections import deque
 
 import numpy as np
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import validate_value
 
@@ -71,7 +73,6 @@ def read_headers(ct: HeadCT) -> tuple[tuple[Dataset, ...], tuple[ScanWarning, ..
             headers = tuple(pydicom.dcmread(path, stop_before_pixels=True, force=True) for path in paths)
             notices: dict[str, ScanWarning] = {}
             for header, path in zip(headers, paths, strict=True):
-                header.decode()
                 _complete(header, by_path[path].sop_instance_uid, ct, notices)
             _share_geometry(headers, ct)
         except InputRefused:
@@ -126,7 +127,13 @@ def _complete(header: Dataset, sop_instance_uid: str, ct: HeadCT, notices: dict[
 
 
 def _drop_broken_values(header: Dataset) -> bool:
-    """Empties values that break the rules of their own type; True where there were any."""
+    """Empties values that break the rules of their own type; True where there were any.
+
+    Text is decoded on the way, so that it can be written in another character set.
+    """
+    unreadable = [tag for tag in list(header.keys()) if not _decode(header, tag)]
+    for tag in unreadable:
+        del header[tag]
     broken = []
     for element in header:
         if element.tag.group not in _REPEATED_GROUPS or element.tag.is_private or element.VR not in _TEXT_TYPES:
@@ -145,7 +152,18 @@ def _drop_broken_values(header: Dataset) -> bool:
             element.value = ""
         else:
             del header[element.tag]
-    return bool(broken)
+    return bool(broken or unreadable)
+
+
+def _decode(header: Dataset, tag: BaseTag) -> bool:
+    """Reads one element with all that is inside it; False where its bytes are no value of its type."""
+    try:
+        element = header[tag]
+        for item in element.value if element.VR == "SQ" else ():
+            deque(item.iterall(), maxlen=0)
+        return True
+    except Exception:  # pydicom raises many kinds on broken bytes
+        return False
 
 
 def _check_identifiers(headers: tuple[Dataset, ...]) -> None:
