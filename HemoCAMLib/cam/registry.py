@@ -12,6 +12,7 @@ from torch import Tensor
 
 from HemoCAMLib.cam import closed_form, decomposition, gradient, segmentation
 from HemoCAMLib.cam.layer_pass import CamMethod, LayerPass, checked_classes
+from HemoCAMLib.cam.perturbation import ablation_cam, score_cam
 from HemoCAMLib.errors import UsageError
 
 
@@ -43,6 +44,11 @@ def _over_pixels(method: CamMethod) -> MethodEntry:
     return MethodEntry(method, uses_gradients=True, segmentation=True, describe=segmentation.pixel_counts)
 
 
+def _approximate(layer_pass: LayerPass, classes: Sequence[int], **options: Any) -> dict[str, Any]:
+    """Said in the record of a method that only approximates the published one."""
+    return {"approximate": True}
+
+
 _METHODS: dict[str, MethodEntry] = {
     "cam": MethodEntry(closed_form.cam),
     "local-logit": MethodEntry(closed_form.local_logit),
@@ -57,6 +63,10 @@ _METHODS: dict[str, MethodEntry] = {
     "eigen-cam": MethodEntry(decomposition.eigen_cam),
     "eigen-grad-cam": MethodEntry(decomposition.eigen_grad_cam, uses_gradients=True),
     "kpca-cam": MethodEntry(decomposition.kpca_cam),
+    "ablation-cam": MethodEntry(ablation_cam.ablation_cam),
+    "ablation-cam-fast": MethodEntry(ablation_cam.ablation_cam_fast, describe=_approximate),
+    "score-cam": MethodEntry(score_cam.score_cam),
+    "score-cam-fast": MethodEntry(score_cam.score_cam_fast, describe=_approximate),
 }
 
 

@@ -1,0 +1,1 @@
+"""Maps from what happens to the scores when something is taken away."""
