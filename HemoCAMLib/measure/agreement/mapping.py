@@ -35,7 +35,7 @@ KNOWN_MAPPINGS: dict[str, dict[str, str]] = {
 _SUBTYPE_WORDS = {
     "IPH": r"iph|(intra ?)?parenchymal|intra ?cerebral",
     "IVH": r"ivh|intra ?ventricular",
-    "SAH": r"sah|sub ?arachnoidal?",
+    "SAH": r"sah|sub ?arachnoid(al)?",
     "SDH": r"a?c?sdh|sub ?dural",
     "EDH": r"edh|eph|epi ?dural|extra ?dural",
 }
