@@ -29,6 +29,7 @@ from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slice
 from hemocam_training.cam_benchmark.tables import (
     best_layer_table,
     layer_table,
+    read_csv,
     rule_table,
     subset_table,
     subtype_table,
@@ -116,6 +117,12 @@ def report(rows: Sequence[Row]) -> str:
     return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts.items()) + "\n"
 
 
+def merged(former: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
+    """Rows of both, the newer where a method was compared at a layer twice."""
+    renewed = {(row.method, row.layer) for row in rows}
+    return [*(row for row in former if (row.method, row.layer) not in renewed), *rows]
+
+
 def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[Row]) -> dict[str, Any]:
     """What the figures were made with."""
     metadata = bundle.metadata
@@ -148,6 +155,7 @@ def main() -> None:
     parser.add_argument("--test-scans", type=int, default=BenchmarkOptions.test_scans)
     parser.add_argument("--slices-per-scan", type=int, default=BenchmarkOptions.slices_per_scan)
     parser.add_argument("--threads", type=int, default=BenchmarkOptions.threads)
+    parser.add_argument("--add", action="store_true", help="keep what the folder holds of other methods and layers")
     parser.add_argument("--quick", action="store_true", help="a few slices, to see that everything runs")
     chosen = parser.parse_args()
     options = BenchmarkOptions(
@@ -160,6 +168,8 @@ def main() -> None:
     options = options.quick() if chosen.quick else options
     rows = benchmark(chosen.model, options)
     chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.add and (chosen.out / "scores.csv").exists():
+        rows = merged(read_csv(chosen.out / "scores.csv"), rows)
     write_csv(rows, chosen.out / "scores.csv")
     (chosen.out / "tables.md").write_text(report(rows))
     (chosen.out / "settings.json").write_text(json.dumps(settings_of(chosen.model, options, rows), indent=1) + "\n")

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hemocam_training.benchmark_cams import BenchmarkOptions, benchmark, report, settings_of
+from hemocam_training.benchmark_cams import BenchmarkOptions, benchmark, merged, report, settings_of
 from hemocam_training.cam_benchmark.compare import Comparison, compare
 from hemocam_training.cam_benchmark.figures import Panel, draw_panels, overlap_image
 from hemocam_training.cam_benchmark.masks import ABSOLUTE, GRID, dice_curve, map_mask, score_image
 from hemocam_training.cam_benchmark.scores import SliceScore, score_mask, summarise
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
-from hemocam_training.cam_benchmark.tables import best_rows, write_csv
+from hemocam_training.cam_benchmark.tables import best_rows, read_csv, write_csv
+from hemocam_training.draw_maps import best_of, read_scores, typical_slice
 from hemocam_training.phantoms import make_phantom
 from hemocam_training.train_classifier import new_network, take_encoder, write_classifier
 from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
@@ -134,6 +135,11 @@ def test_a_quick_comparison_scores_equal_maps_equally_and_fills_every_table(
         stored = list(csv.DictReader(file))
     assert len(stored) == len(rows)
     assert float(stored[0]["dice"]) == pytest.approx(rows[0].estimates["dice"].value, abs=1e-4)
+    again = merged(read_csv(tmp_path / "scores.csv"), [row for row in rows if row.method == "cam"])
+    assert len(again) == len(rows)
+    assert {(r.method, r.layer, r.slices) for r in best_rows(again)} == {
+        (r.method, r.layer, r.slices) for r in best_rows(rows)
+    }
     assert settings_of(bundle, options, rows)["model"]["name"] == "phantom-classifier-test-resnet"
 
 
@@ -168,6 +174,22 @@ def test_a_figure_shows_every_panel(slices: list[BenchmarkSlice], tmp_path: Path
     overlap = overlap_image(truth, truth)
     assert (overlap[truth, 3] > 0).all()
     assert (overlap[~truth] == 0).all()
+
+
+def test_pictures_take_the_best_layer_and_a_typical_slice(slices: list[BenchmarkSlice], tmp_path: Path) -> None:
+    head = "method,layer,class,mask_rule,slices_of,threshold,dice\n"
+    lines = ("cam,[-1],any,fixed,subset,50,0.9", "cam,[-1],any,fixed,all,40,0.2", "cam,[-2],any,fixed,all,30,0.3")
+    (tmp_path / "scores.csv").write_text(
+        head + "\n".join((*lines, "cam,[-1],any,otsu,all,,0.9", "cam,[-1],IPH,fixed,all,1,1"))
+    )
+    scores = read_scores(tmp_path / "scores.csv")
+    assert [(c.layer, c.threshold, c.dice) for c in scores] == [("[-1]", 40, 0.2), ("[-2]", 30, 0.3)]
+    assert [c.layer for c in best_of(scores)] == ["[-2]"]
+    alone = [one for one in slices if one.classes == ["any", "IPH"]]
+    if alone:
+        assert typical_slice(slices).classes == ["any", "IPH"]
+    with pytest.raises(ValueError, match="EDH"):
+        typical_slice(slices, "EDH")
 
 
 def test_quick_options_keep_the_methods() -> None:

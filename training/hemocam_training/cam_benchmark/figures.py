@@ -33,12 +33,14 @@ class Panel:
         activation_map: [h, w] to be shown in colour, or None; its positive part over ``largest``.
         largest: value of the hottest colour; the map's own largest value where None (the per-image scale).
         mask: [row, column] to be shown against the truth, or None.
+        blank: leave the place empty.
     """
 
     title: str
     activation_map: NDArray[np.float32] | None = None
     largest: float | None = None
     mask: NDArray[np.bool_] | None = None
+    blank: bool = False
 
 
 def draw_panels(
@@ -70,7 +72,8 @@ def draw_panels(
     for axis in axes.flat:
         axis.axis("off")
     for axis, panel in zip(axes.flat, panels, strict=False):
-        _draw(axis, hu, truth, panel, crop)
+        if not panel.blank:
+            _draw(axis, hu, truth, panel, crop)
     handles = []
     if any(panel.mask is not None for panel in panels):
         names = ("map only", "truth only", "both")

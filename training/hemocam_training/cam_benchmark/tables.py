@@ -38,6 +38,29 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
             out.writerow([*what, f"{row.milliseconds:.1f}", *(f"{value:.4f}" for value in values)])
 
 
+def read_csv(path: Path) -> list[Row]:
+    """What :func:`write_csv` wrote, rounded as it stands there."""
+    with path.open() as file:
+        return [
+            Row(
+                line["method"],
+                line["layer"],
+                line["class"],
+                line["mask_rule"],
+                line["slices_of"],
+                float(line["threshold"]) if line["threshold"] else None,
+                int(line["slices"]),
+                int(line["scans"]),
+                float(line["ms_per_slice"]),
+                {
+                    name: Estimate(*(float(line[column]) for column in (name, f"{name}_low", f"{name}_high")))
+                    for name in MEASURES
+                },
+            )
+            for line in csv.DictReader(file)
+        ]
+
+
 def layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> str:
     """Methods by layers: Dice with its interval, IoU and box IoU. The best of each column is bold.
 

@@ -1,0 +1,215 @@
+"""Pictures of every method on one phantom slice, by layer, and on one slice of a scan without hemorrhage.
+
+    python -m hemocam_training.draw_maps --model RUN/bundle --scores MAPS --out docs/images --name classifier \\
+        --negative PATH_OF_A_DICOM_FOLDER
+
+Best layers and thresholds are those of ``scores.csv`` in the folder that :mod:`hemocam_training.benchmark_cams` wrote.
+The phantom slice is not chosen by its looks: of the held-out slices with an intraparenchymal hemorrhage and nothing
+else it is the one whose lesion has the median area. Of the negative scan it is the slice that the model finds most
+suspicious.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hemocam_training.benchmark_cams import BenchmarkOptions
+from hemocam_training.cam_benchmark.figures import Panel, draw_panels
+from hemocam_training.cam_benchmark.maps import slice_maps
+from hemocam_training.cam_benchmark.masks import map_mask
+from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
+from hemocam_training.phantoms import make_phantom
+from HemoCAMLib.ct import read_head_ct
+from HemoCAMLib.mask.brain_mask import find_brain
+from HemoCAMLib.model.bundle import ModelBundle
+from HemoCAMLib.model.registry import load_network
+from HemoCAMLib.model.stacks import SliceStacker, StackSettings
+from HemoCAMLib.subtypes import ANY, CLASS_NAMES
+
+#: Slices on which a method's usual height is taken: the median of its peaks, the absolute scale of the pictures.
+REFERENCE_SLICES = 12
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method at a layer, with what the benchmark found for "any"."""
+
+    method: str
+    layer: str
+    threshold: float
+    dice: float
+
+
+def read_scores(path: Path) -> list[Chosen]:
+    """Every method at every layer for "any" with its fixed threshold, in the order of the file."""
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["class"] == ANY and row["mask_rule"] == "fixed"]
+    # Where a method saw all slices that row comes first, and stays.
+    found: dict[tuple[str, str], Chosen] = {}
+    for row in sorted(rows, key=lambda row: row["slices_of"]):
+        key = row["method"], row["layer"]
+        found.setdefault(key, Chosen(*key, float(row["threshold"]), float(row["dice"])))
+    order = [(row["method"], row["layer"]) for row in rows]
+    return sorted(found.values(), key=lambda chosen: order.index((chosen.method, chosen.layer)))
+
+
+def best_of(scores: Sequence[Chosen]) -> list[Chosen]:
+    """Each method at its best layer, best first."""
+    best: dict[str, Chosen] = {}
+    for chosen in scores:
+        if chosen.method not in best or chosen.dice > best[chosen.method].dice:
+            best[chosen.method] = chosen
+    return sorted(best.values(), key=lambda chosen: -chosen.dice)
+
+
+def typical_slice(slices: Sequence[BenchmarkSlice], name: str = "IPH") -> BenchmarkSlice:
+    """The slice that shows only that subtype, in the median area."""
+    alone = sorted(
+        (s for s in slices if s.classes == [ANY, name]), key=lambda s: s.truth(name).sum() * s.pixel_area_mm2
+    )
+    if not alone:
+        raise ValueError(f"no slice shows {name} alone")
+    return alone[len(alone) // 2]
+
+
+def any_map(network: nn.Module, settings: StackSettings, chosen: Chosen, one: BenchmarkSlice) -> NDArray[np.float32]:
+    """[h, w] the map of "any"."""
+    return next(slice_maps(network, settings, chosen.method, chosen.layer, [one])).maps[0]
+
+
+def methods_figure(
+    network: nn.Module, settings: StackSettings, best: Sequence[Chosen], one: BenchmarkSlice, out: Path
+) -> None:
+    """Maps on one phantom slice above their masks against the truth."""
+    truth, hu = one.truth(ANY), one.hu[1]
+    above, below = [Panel("slice, truth outlined")], [Panel("")]
+    for chosen in best:
+        activation_map = any_map(network, settings, chosen, one)
+        above.append(Panel(f"{chosen.method} {chosen.layer}", activation_map))
+        mask = map_mask(activation_map, one.brain, "fixed", chosen.threshold)
+        dice = 2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1)
+        below.append(Panel(f"mask, Dice {dice:.2f}", mask=mask))
+    columns = -(-len(above) // 2)
+    halves = [
+        (above[start : start + columns], below[start : start + columns]) for start in range(0, len(above), columns)
+    ]
+    panels = []
+    for maps, masks in halves:
+        for row in (maps, masks):
+            panels += [*row, *[Panel("", blank=True)] * (columns - len(row))]
+    draw_panels(
+        hu, truth, panels, out, columns=columns, note=f"phantom {one.seed}, slice {one.index + 1}; per-image scale"
+    )
+
+
+def layers_figure(
+    network: nn.Module, settings: StackSettings, scores: Sequence[Chosen], one: BenchmarkSlice, out: Path
+) -> None:
+    """Methods across, layers down."""
+    layers = list(dict.fromkeys(chosen.layer for chosen in scores))
+    methods = [m for m in dict.fromkeys(c.method for c in scores) if sum(c.method == m for c in scores) == len(layers)]
+    panels = []
+    for layer in layers:
+        for method in methods:
+            chosen = next(c for c in scores if (c.method, c.layer) == (method, layer))
+            panels.append(Panel(f"{method} {layer}", any_map(network, settings, chosen, one)))
+    draw_panels(
+        one.hu[1],
+        one.truth(ANY),
+        panels,
+        out,
+        columns=len(methods),
+        note=f"phantom {one.seed}, slice {one.index + 1}; per-image scale; truth outlined",
+    )
+
+
+def negative_figure(
+    network: nn.Module,
+    settings: StackSettings,
+    best: Sequence[Chosen],
+    one: BenchmarkSlice,
+    probability: float,
+    reference: Sequence[BenchmarkSlice],
+    out: Path,
+) -> None:
+    """A slice without hemorrhage: each map over its own peak, and over the usual peak on slices that bleed."""
+    above, below = [], []
+    for chosen in best:
+        activation_map = any_map(network, settings, chosen, one)
+        peaks = [float(any_map(network, settings, chosen, other).max()) for other in reference]
+        usual = max(float(np.median(peaks)), 1e-12)
+        above.append(Panel(f"{chosen.method} {chosen.layer}", activation_map))
+        share = max(float(activation_map.max()), 0) / usual
+        below.append(Panel(f"absolute, peak {share:.2f}", activation_map, usual))
+    note = f"no hemorrhage; p(any) = {probability:.2f}. Above: each map over its own peak. "
+    note += "Below: over the median peak on slices that bleed"
+    draw_panels(one.hu[1], None, [*above, *below], out, columns=len(best), note=note)
+
+
+def suspicious_slice(network: nn.Module, settings: StackSettings, path: Path) -> tuple[BenchmarkSlice, float]:
+    """The slice with the highest probability of any hemorrhage, and that probability."""
+    scan = read_head_ct(path)
+    hu = np.stack([np.asarray(scan.slices[index]) for index in range(len(scan.slices))])
+    stacker = SliceStacker(np.maximum(hu, -1024), settings)
+    with torch.inference_mode():
+        logits = torch.cat([network(torch.from_numpy(stacker.stacks([index]))) for index in range(len(hu))])
+    probabilities = torch.sigmoid(logits[:, CLASS_NAMES.index(ANY)])
+    index = int(probabilities.argmax())
+    brain = find_brain(hu, scan.geometry)
+    around = np.clip([index - 1, index, index + 1], 0, len(hu) - 1)
+    labels = np.zeros(hu.shape[1:], np.uint8)
+    area = scan.geometry.pixel_area_mm2
+    return BenchmarkSlice(0, index, hu[around], labels, brain.slice(index, hu[index]), area), float(
+        probabilities[index]
+    )
+
+
+def draw(
+    bundle: ModelBundle,
+    scores: Sequence[Chosen],
+    slices: Sequence[BenchmarkSlice],
+    out: Path,
+    name: str,
+    negative: Path | None,
+) -> None:
+    """Every figure of one model: ``maps-<name>-methods.png``, ``-layers.png`` and ``-negative.png``."""
+    network, settings = load_network(bundle), bundle.metadata.stack_settings
+    best, one = best_of(scores), typical_slice(slices)
+    methods_figure(network, settings, best, one, out / f"maps-{name}-methods.png")
+    layers_figure(network, settings, scores, one, out / f"maps-{name}-layers.png")
+    if negative:
+        suspicious, probability = suspicious_slice(network, settings, negative)
+        reference = slices[:: max(1, len(slices) // REFERENCE_SLICES)][:REFERENCE_SLICES]
+        fast = [chosen for chosen in best if chosen.method not in ("score-cam", "ablation-cam")][:9]
+        negative_figure(network, settings, fast, suspicious, probability, reference, out / f"maps-{name}-negative.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pictures of every activation map method")
+    parser.add_argument("--model", type=ModelBundle.open, required=True, help="bundle")
+    parser.add_argument("--scores", type=Path, required=True, help="folder with scores.csv")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--name", required=True, help="of the model, in the names of the files")
+    parser.add_argument("--negative", type=Path, help="a scan without hemorrhage")
+    parser.add_argument("--test-scans", type=int, default=BenchmarkOptions.test_scans)
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    options = BenchmarkOptions(test_scans=chosen.test_scans)
+    phantoms = (make_phantom(options.first_seed + k) for k in range(options.test_scans))
+    slices = list(bleeding_slices(phantoms, options.slices_per_scan))
+    scores = read_scores(chosen.scores / "scores.csv")
+    draw(chosen.model, scores, slices, chosen.out, chosen.name, chosen.negative)
+
+
+if __name__ == "__main__":
+    main()
