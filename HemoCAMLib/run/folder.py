@@ -6,6 +6,7 @@
 ``events.jsonl``          every event of the run, one JSON object a line
 ``probabilities.npy``     float32 [class, slice]; a slice whose column is NaN has not been analysed
 ``activation.npy``        float16 [class, slice, rows, columns] local logits at the network's map size
+``brain.npy``             brain masks, one bit a pixel (:mod:`HemoCAMLib.run.brain_file`)
 ``result.json``           written last and atomically: where it is, the run is complete
 ``labels.nrrd``           label map on the input's grid
 ``worker.log``            everything else that the worker printed
@@ -36,6 +37,7 @@ class RunFolder:
         self.events_path = self.path / "events.jsonl"
         self.probabilities_path = self.path / "probabilities.npy"
         self.activation_path = self.path / "activation.npy"
+        self.brain_path = self.path / "brain.npy"
         self.result_path = self.path / "result.json"
         self.labels_path = self.path / "labels.nrrd"
         self.log_path = self.path / "worker.log"
@@ -79,6 +81,7 @@ class RunFolder:
             self.state_path,
             self.probabilities_path,
             self.activation_path,
+            self.brain_path,
             self.labels_path,
             self.events_path,
             self.log_path,

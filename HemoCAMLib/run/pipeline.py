@@ -101,7 +101,7 @@ def _open_state(
     former = RunState.load(folder)
     question = {"method": MAP_METHOD, "mask": settings.as_dict()}
     state = RunState(scan_fingerprint(ct), bundle.metadata.weights_sha256, question)
-    parts = (folder.probabilities_path, folder.activation_path, folder.raw_labels_path)
+    parts = (folder.probabilities_path, folder.activation_path, folder.brain_path, folder.raw_labels_path)
     keeps = state.same_answer(former) and all(path.is_file() for path in parts)
     compute = choose_compute(job, former.compute if former is not None and keeps else None)
     if not keeps:

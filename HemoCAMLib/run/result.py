@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from HemoCAMLib.errors import WorkerFailed
+from HemoCAMLib.run.brain_file import StoredBrain
 from HemoCAMLib.run.folder import RunFolder
 
 #: Version of ``result.json``; grows when a field changes its meaning or goes.
@@ -90,6 +91,11 @@ class Result:
         """float16 [class, slice, rows, columns] local logits at the network's map size; mapped, not loaded."""
         array: NDArray[np.float16] = np.load(RunFolder(self.folder).activation_path, mmap_mode="r", allow_pickle=False)
         return array
+
+    @property
+    def brain(self) -> StoredBrain:
+        """bool brain masks [rows, columns] by slice, rows front to back as the analysis saw them."""
+        return StoredBrain(RunFolder(self.folder).brain_path, int(self.fields["input"]["columns"]))
 
     def __repr__(self) -> str:
         volumes = ", ".join(f"{name} {value:.1f} mL" for name, value in self.volume_ml.items())

@@ -19,6 +19,7 @@ from HemoCAMLib.mask import BrainMask, ComponentAccumulator, MaskSettings, find_
 from HemoCAMLib.mask.refine import Outcome, refine_slice
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.quality import Assessment, TrainingRange, assess, measure_scan
+from HemoCAMLib.run.brain_file import BrainFile
 from HemoCAMLib.run.folder import GrowingArray, RunFolder
 from HemoCAMLib.run.label_file import RawLabels, write_labels_nrrd
 from HemoCAMLib.run.protocol import Message
@@ -65,6 +66,7 @@ class SliceDesk:
         self._labels = RawLabels(folder.raw_labels_path, ct.shape)
         self._probabilities = GrowingArray(folder.probabilities_path, (classes.count, ct.shape[0]), "<f4", fill=np.nan)
         self._activation: GrowingArray | None = None
+        self._brain_file = BrainFile(folder.brain_path, ct.shape)
         refinement = settings.refinement
         self._refinement_log = RefinementLog(folder.refinement_path, ct.shape[0]) if refinement else None
         self._components = ComponentAccumulator(
@@ -78,7 +80,7 @@ class SliceDesk:
     def close(self) -> None:
         """Writes what waits, then lets go of thread and files."""
         self._thread.shutdown(wait=True)
-        for file in (self._labels, self._probabilities, self._activation, self._refinement_log):
+        for file in (self._labels, self._probabilities, self._activation, self._brain_file, self._refinement_log):
             if file is not None:
                 file.close()
 
@@ -178,7 +180,9 @@ class SliceDesk:
         if self._activation is None:
             shape = (*self._probabilities.shape, *local_logits.shape[1:])
             self._activation = GrowingArray(self._folder.activation_path, shape, "<f2")
-        labels, outcomes = self._label(index, probabilities, local_logits, brain)
+        inside = brain.slice(index, self._ct.slices[index])
+        labels, outcomes = self._label(index, probabilities, local_logits, inside)
+        self._brain_file.write(index, inside)
         self._activation.write(index, local_logits)
         self._labels.write(index, labels)
         if self._refinement_log:
@@ -186,20 +190,24 @@ class SliceDesk:
         self._probabilities.write(index, probabilities)
 
     def _label(
-        self, index: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16], brain: BrainMask
+        self,
+        index: int,
+        probabilities: NDArray[np.float32],
+        local_logits: NDArray[np.float16],
+        inside: NDArray[np.bool_],
     ) -> tuple[NDArray[np.uint8], tuple[Outcome, ...]]:
         """Labels of one slice, and what refinement did to each subtype."""
         nothing = (Outcome.NONE,) * len(SUBTYPES)
         by_subtype = self._classes.subtype_probabilities(probabilities)
         if not self._settings.calls_any(by_subtype):
             return self._no_labels, nothing
-        hu = self._ct.slices[index]
-        inside = brain.slice(index, hu)
         # From the stored half-precision values, so that a later change of thresholds starts from the same maps.
         labels = label_slice(self._classes.subtype_maps(local_logits), by_subtype, inside, self._settings)
         if self._settings.refinement is None or not labels.any():
             return labels, nothing
-        refined = refine_slice(labels, hu, inside, self._ct.geometry.pixel_spacing_mm, self._settings.refinement)
+        refined = refine_slice(
+            labels, self._ct.slices[index], inside, self._ct.geometry.pixel_spacing_mm, self._settings.refinement
+        )
         return refined.labels, refined.outcomes
 
     @cached_property

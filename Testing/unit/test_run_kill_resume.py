@@ -36,7 +36,7 @@ def test_a_run_killed_at_ten_random_moments_gives_the_same_bits_each_time(tmp_pa
             finally:
                 timer.cancel()
                 timer.join()
-            for name in ("probabilities.npy", "activation.npy", "labels.nrrd"):
+            for name in ("probabilities.npy", "activation.npy", "brain.npy", "labels.nrrd"):
                 assert (out / name).read_bytes() == (reference.folder / name).read_bytes(), (name, moment_s)
             kept = {key: value for key, value in result.fields.items() if key != "timing_s"}
             assert kept == {key: value for key, value in reference.fields.items() if key != "timing_s"}

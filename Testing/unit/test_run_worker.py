@@ -17,12 +17,16 @@ import pytest
 import SimpleITK as sitk
 
 import HemoCAMLib as hc
+from HemoCAMLib.ct import read_head_ct
+from HemoCAMLib.mask import MaskSettings, find_brain, label_scan
 from HemoCAMLib.run.aio import AsyncWorker
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.job import AnalyzeJob
 from HemoCAMLib.run.process import worker_environment
+from HemoCAMLib.run.record import ClassOrder
+from HemoCAMLib.run.result import RESULT_SCHEMA
 
-FILES_THAT_MUST_AGREE = ("probabilities.npy", "activation.npy", "labels.nrrd")
+FILES_THAT_MUST_AGREE = ("probabilities.npy", "activation.npy", "brain.npy", "labels.nrrd")
 
 
 def simple_head(slices: int = 12, size: int = 128) -> np.ndarray:
@@ -68,19 +72,36 @@ def assert_same(result: hc.Result, reference: hc.Result) -> None:
 
 def test_a_run_leaves_everything_that_the_contract_names(reference):
     fields = reference.fields
-    assert fields["schema"] == 1
+    assert fields["schema"] == RESULT_SCHEMA
     assert fields["input"]["slices"] == 12
     assert set(fields["volume_ml"]) == {"IPH", "IVH", "SAH", "SDH", "EDH", "total"}
     assert [entry["index"] for entry in reference.slices] == list(range(12))
     assert set(reference.slices[0]["probability"]) == {"IPH", "IVH", "SAH", "SDH", "EDH", "any"}
     assert reference.activation.shape[:2] == reference.probabilities.shape == (6, 12)
     assert reference.activation.dtype == np.float16
+    assert len(reference.brain) == 12
     assert not list(reference.folder.glob("*.part*"))
     events = [json.loads(line) for line in (reference.folder / "events.jsonl").read_text().splitlines()]
     kinds = [event["event"] for event in events]
     assert kinds[-1] == "done"
     assert kinds.count("slices") == 6
     assert {"model", "input", "progress"} <= set(kinds)
+
+
+def test_stored_maps_and_brain_masks_give_the_labels_again_without_the_network(scan, reference):
+    ct = read_head_ct(scan)
+    classes = ClassOrder(reference.classes)
+    labels = label_scan(
+        classes.subtype_maps(reference.activation),
+        np.array([classes.subtype_probabilities(column) for column in reference.probabilities.T]).T,
+        reference.brain,
+        ct.geometry,
+        MaskSettings.from_dict(reference.fields["settings"]["mask"]),
+    )
+    np.testing.assert_array_equal(ct.grid.to_stored(np.stack(list(labels))), reference.labels)
+    brain = find_brain(ct.slices, ct.geometry)
+    for index, hu in enumerate(ct.slices):
+        np.testing.assert_array_equal(reference.brain[index], brain.slice(index, hu))
 
 
 def test_volumes_are_the_labels_counted_with_true_extents(reference):
