@@ -30,8 +30,11 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/dev.stamp
+bench: .venv/bench.stamp
 	$(BIN)/python Testing/benchmarks/bench_engine.py
+	$(BIN)/python Testing/benchmarks/bench_masks.py
+	$(BIN)/python Testing/benchmarks/bench_forward.py
+	$(BIN)/python Testing/benchmarks/bench_cam.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -50,3 +53,8 @@ $(BIN)/python:
 	@echo "Installing HemoCAM, PyTorch and the tools for tests into .venv; this can take some minutes."
 	@$(INSTALL) --editable ".[worker,dev]" --editable training
 	@touch $@ .venv/worker.stamp
+
+.venv/bench.stamp: $(DISTRIBUTION) training/pyproject.toml | $(BIN)/python
+	@echo "Installing HemoCAM, PyTorch and what it is measured against into .venv; this can take some minutes."
+	@$(INSTALL) --editable ".[worker,dev,bench]" --editable training
+	@touch $@ .venv/dev.stamp .venv/worker.stamp

@@ -6,27 +6,19 @@ medians; ratios are taken within one run, so they hold on a busy machine too.
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench_memory import HOST_SCRIPT, host_peak_mb, peak_mb
 from bench_plain_way import compare_with_plain_way
+from bench_report import Figure, console, report
 from bench_scans import write_scan
-from rich.console import Console
-from rich.table import Table
 
 import HemoCAMLib as hc
-from HemoCAMLib.cli.machine import examine_machine
-
-RESULTS = Path(__file__).parent / "results" / "engine.json"
 
 SHORT, LONG = 40, 400
 SHORT_STEP_MM, LONG_STEP_MM = 4.0, 0.5
@@ -35,50 +27,24 @@ SHORT_STEP_MM, LONG_STEP_MM = 4.0, 0.5
 PLAIN_SLICES = 4
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured number.
-
-    Attributes:
-        name: stable key of the results file.
-        title: for the table.
-        value: the number.
-        unit: of the value.
-        goal: smallest or largest value wished for, with its sign; empty where there is none.
-    """
-
-    name: str
-    title: str
-    value: float
-    unit: str
-    goal: str = ""
-
-    @property
-    def met(self) -> bool | None:
-        if not self.goal:
-            return None
-        bound = float(self.goal[1:])
-        return self.value >= bound if self.goal[0] == "≥" else self.value <= bound
-
-
 def main() -> None:
     """Measures everything and reports it."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    out = console()
     with tempfile.TemporaryDirectory(prefix="hemocam-bench-") as scratch:
         folder = Path(scratch)
-        console.print("Writing the scans …")
+        out.print("Writing the scans …")
         short = write_scan(folder / "short", SHORT, SHORT_STEP_MM)
         long = write_scan(folder / "long", LONG, LONG_STEP_MM)
-        console.print("Cold starts …")
+        out.print("Cold starts …")
         figures = cold_figures(short, folder)
-        console.print("Warm runs, memory, growth …")
+        out.print("Warm runs, memory, growth …")
         figures += warm_figures(short, long, folder)
-        console.print("The host's memory …")
+        out.print("The host's memory …")
         host_mb = host_peak_mb(HOST_SCRIPT, str(short), str(folder / "host"))
         figures.append(Figure("host_peak_mb", "Host: peak memory beyond the bare interpreter", host_mb, "MB", "≤300"))
-        console.print("The plain way: grad-cam, slice by slice, class by class …")
+        out.print("The plain way: grad-cam, slice by slice, class by class …")
         figures += plain_figures(short, next(f.value for f in figures if f.name == "warm_ms_per_slice"))
-    report(figures, console)
+    report("Engine", "engine", figures, out)
 
 
 def timed_run(worker: hc.PlainWorker, scan: Path, out: Path) -> tuple[float, float, hc.Result]:
@@ -155,32 +121,6 @@ def median(runs: list[tuple[float, float, hc.Result]], column: int) -> float:
 
 def median_of(runs: list[Any], value: Callable[[Any], float]) -> float:
     return statistics.median(value(run) for run in runs)
-
-
-def report(figures: list[Figure], console: Console) -> None:
-    """The table, beside the figures of last time, and the file."""
-    try:
-        former = {f["name"]: f["value"] for f in json.loads(RESULTS.read_text(encoding="utf-8"))["figures"]}
-    except (OSError, ValueError):
-        former = {}
-    table = Table(title="Engine")
-    for title in ("Figure", "Now", "Last time", "Unit", "Goal"):
-        table.add_column(title, justify="left" if title in ("Figure", "Unit") else "right")
-    for figure in figures:
-        mark = {True: " [green]met[/]", False: " [red]missed[/]", None: ""}[figure.met]
-        last = f"{former[figure.name]:.4g}" if figure.name in former else ""
-        table.add_row(figure.title, f"{figure.value:.4g}", last, figure.unit, figure.goal + mark)
-    console.print(table)
-    machine = examine_machine()
-    RESULTS.parent.mkdir(exist_ok=True)
-    content = {
-        "processor": machine.processor,
-        "cores": machine.cores,
-        "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else None,
-        "figures": [{**asdict(figure), "met": figure.met} for figure in figures],
-    }
-    RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    console.print(f"Written to {RESULTS}")
 
 
 if __name__ == "__main__":

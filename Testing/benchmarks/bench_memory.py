@@ -19,12 +19,21 @@ result.volume_ml
 
 def peak_mb(pid: int) -> float:
     """Highest resident memory that a living process ever had, in MB."""
+    return _status_mb(pid, "VmHWM", "peak_wset")
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a living process now, in MB."""
+    return _status_mb(pid, "VmRSS", "rss")
+
+
+def _status_mb(pid: int, field: str, elsewhere: str) -> float:
     status = Path(f"/proc/{pid}/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return int(lines["VmHWM"].split()[0]) / 1024
+        return int(lines[field].split()[0]) / 1024
     info = psutil.Process(pid).memory_info()
-    return float(getattr(info, "peak_wset", info.rss)) / 2**20
+    return float(getattr(info, elsewhere, info.rss)) / 2**20
 
 
 def host_peak_mb(script: str, *arguments: str) -> float:
