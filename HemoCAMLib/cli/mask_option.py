@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from HemoCAMLib.errors import UsageError
+from HemoCAMLib.mask.refine.settings import OFF, REFINEMENT_NAMES
+from HemoCAMLib.mask.threshold_rule import ThresholdRule
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
 SCALES = ("absolute", "per_image")
@@ -14,15 +16,18 @@ SCALES = ("absolute", "per_image")
 TABLES = {"threshold": "mask_thresholds", "gate": "class_thresholds"}
 
 
-def parse_mask(values: Iterable[str]) -> dict[str, Any]:
+def parse_mask(values: Iterable[str], rule: str = "") -> dict[str, Any]:
     """The changes of mask settings that a command line asks for, as an analysis job takes them.
 
     Args:
         values: what was given to ``--mask``, each one setting or several joined by commas:
             a scale, ``threshold=X`` or ``threshold.SUBTYPE=X`` (a pixel belongs to the hemorrhage above it,
             0-1 on the absolute scale, 0-255 on the per-image scale), ``gate=X`` or ``gate.SUBTYPE=X``
-            (a slice shows the subtype above this probability), ``minimum_volume_ml=X``.
-            Later settings win.
+            (a slice shows the subtype above this probability), ``minimum_volume_ml=X``, ``refinement=NAME`` or
+            ``refinement=off`` (whether the image decides on outlines), ``refinement.FIELD=X`` (a parameter of it),
+            ``rule=RULE`` (how thresholds are found, as
+            :meth:`~HemoCAMLib.mask.threshold_rule.ThresholdRule.from_value` takes it). Later settings win.
+        rule: what was given to ``--threshold``, the same as ``rule=RULE`` at the end; empty for nothing.
 
     Raises:
         UsageError: a setting that does not exist, or no number where one belongs (``USAGE_MASK_SETTINGS``).
@@ -37,9 +42,17 @@ def parse_mask(values: Iterable[str]) -> dict[str, Any]:
             settings["scale"] = _scale(value if equals else key)
         elif key == "minimum_volume_ml":
             settings[key] = _number(key, value)
+        elif key == "rule":
+            settings[key] = ThresholdRule.from_value(value).as_dict()
+        elif key == "refinement":
+            settings[key] = _refinement(value)
+        elif key.startswith("refinement."):
+            _change_refinement(settings, key.partition(".")[2], value)
         else:
             table, names = _target(key)
             settings.setdefault(table, {}).update(dict.fromkeys(names, _number(key, value)))
+    if rule:
+        settings["rule"] = ThresholdRule.from_value(rule).as_dict()
     return settings
 
 
@@ -47,6 +60,21 @@ def _scale(value: str) -> str:
     if value not in SCALES:
         raise _refused(f"There is no mask setting “{value}”.")
     return value
+
+
+def _refinement(value: str) -> dict[str, Any] | str:
+    if value == OFF:
+        return OFF
+    if value not in REFINEMENT_NAMES:
+        raise _refused(f"There is no refinement “{value}”; there are {', '.join(REFINEMENT_NAMES)} and {OFF}.")
+    return {"name": value}
+
+
+def _change_refinement(settings: dict[str, Any], field: str, value: str) -> None:
+    if settings.get("refinement") == OFF:
+        raise _refused("A refinement that is off has no settings.")
+    plain: float | str = value if field == "where_empty" else _number(f"refinement.{field}", value)
+    settings.setdefault("refinement", {})[field] = plain
 
 
 def _target(key: str) -> tuple[str, tuple[str, ...]]:
@@ -69,5 +97,6 @@ def _refused(message: str) -> UsageError:
     return UsageError(
         "USAGE_MASK_SETTINGS",
         message,
-        "Use absolute, per_image, threshold=0.4, threshold.SAH=0.3, gate=0.5, gate.EDH=0.7 or minimum_volume_ml=0.2.",
+        "Use absolute, per_image, threshold=0.4, threshold.SAH=0.3, gate=0.5, gate.EDH=0.7, minimum_volume_ml=0.2, "
+        "rule=percentile:90, refinement=hysteresis or refinement=off.",
     )

@@ -139,7 +139,8 @@ class MaskSettings:
 
         Args:
             changes: by the names of :meth:`as_dict`; of ``class_thresholds`` and ``mask_thresholds`` some subtypes
-                are enough. ``scale`` is left to who knows the thresholds that go with another one.
+                are enough, of ``refinement`` some parameters. ``scale`` is left to who knows the thresholds that go
+                with another one.
 
         Raises:
             UsageError: a setting does not exist or is out of range (``USAGE_MASK_SETTINGS``).
@@ -157,8 +158,7 @@ class MaskSettings:
             )
         for name, value in changes.items():
             former = fields[name]
-            merges = name in _BY_SUBTYPE and isinstance(former, dict) and isinstance(value, Mapping)
-            fields[name] = {**former, **value} if merges else value  # type: ignore[dict-item]
+            fields[name] = {**former, **value} if _merges(name, former, value) else value  # type: ignore[dict-item]
         return MaskSettings.from_dict(fields)
 
     def calls_any(self, probabilities: Iterable[float]) -> bool:
@@ -191,6 +191,13 @@ class MaskSettings:
             rule=ThresholdRule.from_value(fields.get("rule")),
             map_values=cast(MapValues, fields.get("map_values", "local-logit")),
         )
+
+
+def _merges(name: str, former: object, value: object) -> bool:
+    """Whether a table replaces only what it names; another refinement starts from its own defaults instead."""
+    if not isinstance(former, dict) or not isinstance(value, Mapping):
+        return False
+    return name in _BY_SUBTYPE or (name == "refinement" and value.get("name", former["name"]) == former["name"])
 
 
 def _table(fields: Mapping[str, object], key: str) -> Mapping[str, object]:

@@ -51,6 +51,8 @@ class BundleMetadata:
         mask_thresholds: by scale (``absolute`` 0..1, ``per_image`` 0..255), then by subtype name.
         mask_scale: the recommended scale.
         minimum_volume_ml: lesions smaller than this are removed.
+        refinement: recommended use of the image for outlines, a name or a table as
+            :meth:`HemoCAMLib.mask.refine.RefinementSettings.from_value` takes it; None for none.
         training_data: data sets with ``name`` and ``licence`` each, and whatever else is worth saying.
         metrics: measured figures by name, as plain values.
         training_range: by statistic of :mod:`HemoCAMLib.quality` the lowest and the highest value of the training
@@ -75,6 +77,7 @@ class BundleMetadata:
     training_data: tuple[Mapping[str, Any], ...]
     mask_scale: str = "absolute"
     minimum_volume_ml: float = 0.1
+    refinement: str | Mapping[str, Any] | None = None
     window_center_hu: float = 25.0
     window_width_hu: float = 130.0
     neighbours: int = STACK_DEPTH
@@ -108,6 +111,7 @@ class BundleMetadata:
             "mask_thresholds": {scale: dict(table) for scale, table in self.mask_thresholds.items()},
             "mask_scale": self.mask_scale,
             "minimum_volume_ml": self.minimum_volume_ml,
+            **({} if self.refinement is None else {"refinement": _plain(self.refinement)}),
             "training_data": _plain(self.training_data),
             "metrics": _plain(self.metrics),
             "training_range": _plain(self.training_range),
@@ -198,6 +202,7 @@ def _read(bundle: Fields, ours: Fields) -> BundleMetadata:
         training_data=_training_data(ours),
         mask_scale=_mask_scale(ours),
         minimum_volume_ml=ours.number("minimum_volume_ml", 0, 1000),
+        refinement=_refinement(ours),
         window_center_hu=window.number("center", -1024, 3072),
         window_width_hu=window.number("width", 1, 4096),
         neighbours=ours.count("neighbours", STACK_DEPTH, STACK_DEPTH),
@@ -225,6 +230,7 @@ _HEMOCAM_FIELDS = (
     "mask_thresholds",
     "mask_scale",
     "minimum_volume_ml",
+    "refinement",
     "training_data",
     "metrics",
     "training_range",
@@ -277,6 +283,15 @@ def _mask_scale(ours: Fields) -> str:
     if scale not in ours.table("mask_thresholds").values:
         raise ours.wrong("mask_scale", "must be one of the scales that mask_thresholds has")
     return scale
+
+
+def _refinement(ours: Fields) -> str | dict[str, Any] | None:
+    """A name or a table; what it may hold is checked where it is used, with the masks' other settings."""
+    if ours.values.get("refinement") is None:
+        return None
+    if isinstance(ours.raw("refinement"), str):
+        return ours.text("refinement", one_line=True)
+    return dict(ours.table("refinement").values)
 
 
 def _training_data(ours: Fields) -> tuple[dict[str, Any], ...]:

@@ -25,7 +25,6 @@ from hemocam_training.cache import TEST_SEED
 from hemocam_training.evaluate_phantoms import Tally, baseline_labels
 from hemocam_training.stored_scans import StoredScan, stored_phantom
 from HemoCAMLib.mask import label_scan
-from HemoCAMLib.mask.refine import RefinementSettings
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.registry import load_network
@@ -35,8 +34,13 @@ from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES, SUBTYPES
 VARIANTS: dict[str, Any] = {
     "none": None,
     "hysteresis": "hysteresis",
+    "hysteresis, empty regions kept": {"name": "hysteresis", "where_empty": "keep"},
+    "hysteresis, flat lesions kept": {"name": "hysteresis", "smallest_height": 0},
+    "hysteresis, 2 mm off the skull": {"name": "hysteresis", "skull_mm": {"IPH": 2, "IVH": 2, "SAH": 2}},
     "hu-mixture": "hu-mixture",
     "random-walker": "random-walker",
+    "flat lesions only": "map-only",
+    "2 mm off the skull only": {"name": "map-only", "smallest_height": 0, "skull_mm": {"IPH": 2, "IVH": 2, "SAH": 2}},
 }
 
 BASELINE = "HU > 46 alone"
@@ -165,13 +169,8 @@ def evaluate(
 
 def changed(recommended: MaskSettings, change: Any) -> MaskSettings:
     """The bundle's settings with another refinement, or with other values of any field."""
-    if not isinstance(change, Mapping) or "name" in change:
-        return replace(recommended, refinement=RefinementSettings.from_value(change))
-    fields = recommended.as_dict()
-    for name, value in change.items():
-        former = fields[name]
-        fields[name] = {**former, **value} if isinstance(former, dict) and isinstance(value, dict) else value
-    return MaskSettings.from_dict(fields)
+    whole = isinstance(change, Mapping) and "name" not in change
+    return recommended.changed(change if whole else {"refinement": change})
 
 
 def table(result: Mapping[str, Any]) -> str:

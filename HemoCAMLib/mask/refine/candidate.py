@@ -15,6 +15,9 @@ FloatImage = NDArray[np.float32]
 #: HU are cut to this range before they are smoothed, so that an air bubble or a calcification stays small.
 CUT_HU = (-50, 150)
 
+#: The median of a slice's brain is as good from a sixteenth of its pixels.
+BRAIN_STEP_PX = 4
+
 #: Standard deviations after which the smoothing kernel ends.
 KERNEL_SD = 3.0
 
@@ -78,6 +81,12 @@ class SliceWindow:
         distance_mm[own] = ndimage.distance_transform_edt(~region[own], sampling=self._spacing_mm)
         zone = self.brain & (distance_mm <= self._reach_mm)
         return Candidate(region, distance_mm, zone, self.smooth_hu, self._spacing_mm)
+
+
+def brain_median_hu(hu: NDArray[np.int16], brain: Mask) -> float:
+    """Median HU of a slice's brain mask, from every fourth pixel of every fourth row; 0 where there is none."""
+    values = hu[::BRAIN_STEP_PX, ::BRAIN_STEP_PX][brain[::BRAIN_STEP_PX, ::BRAIN_STEP_PX]]
+    return float(np.median(values)) if values.size else 0.0
 
 
 def smoothed_hu(

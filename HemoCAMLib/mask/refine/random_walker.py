@@ -19,16 +19,16 @@ RIM_MM = 1.5
 _BLOOD, _BACKGROUND, _UNKNOWN, _OUTSIDE = 1, 2, 0, -1
 
 
-def walk(candidate: Candidate, seed_hu: float, lowest_hu: float, highest_hu: float, edge_hu: float) -> Mask:
+def walk(candidate: Candidate, seed_hu: float, background_hu: float, highest_hu: float, edge_hu: float) -> Mask:
     """Blood where a random walker reaches a seed of blood before one of background.
 
     Seeds of blood are pixels of the map's region with smoothed HU between ``seed_hu`` and ``highest_hu``; background
-    are the pixels of the zone below ``lowest_hu`` or above ``highest_hu`` and the rim of the zone.
+    are the pixels of the zone below ``background_hu`` or above ``highest_hu`` and the rim of the zone.
 
     Args:
         candidate: region of the map and its surroundings.
         seed_hu: see above.
-        lowest_hu: see above.
+        background_hu: see above.
         highest_hu: see above.
         edge_hu: a step of HU between neighbouring pixels by which the chance to cross falls to 1/e.
 
@@ -47,7 +47,7 @@ def walk(candidate: Candidate, seed_hu: float, lowest_hu: float, highest_hu: flo
     rim = zone & (distance_mm > distance_mm[zone].max(initial=0) - RIM_MM)
     seeds = np.where(zone, _UNKNOWN, _OUTSIDE)
     # A coarse pixel that straddles the zone's edge has HU mixed with nothing; it is no seed.
-    seeds[zone & ((coarse_hu < lowest_hu) | (coarse_hu > highest_hu) | rim)] = _BACKGROUND
+    seeds[zone & ((coarse_hu < background_hu) | (coarse_hu > highest_hu) | rim)] = _BACKGROUND
     seeds[zone & (_block_mean(blood.astype(np.float32), factor) >= 0.5)] = _BLOOD
     probability = _blood_probability(coarse_hu, seeds, edge_hu)
     rows, columns = (size * factor for size in probability.shape)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from HemoCAMLib.mask.refine.candidate import Candidate, FloatImage, Mask, SliceWindow
+from HemoCAMLib.mask.refine.candidate import Candidate, FloatImage, Mask, SliceWindow, brain_median_hu
 from HemoCAMLib.mask.refine.hu_mixture import separate
 from HemoCAMLib.mask.refine.hysteresis import grow
 from HemoCAMLib.mask.refine.random_walker import walk
@@ -91,6 +91,7 @@ def refine_slice(
     labels = labels * brain
     if not labels.any():
         return RefinedSlice(labels, tuple(outcomes))
+    settings = _raised_limits(settings, brain_median_hu(hu, brain))
     window = SliceWindow(labels, hu, brain, pixel_spacing_mm, settings.reach_mm, settings.smoothing_mm)
     refined = np.zeros_like(labels)
     view = refined[window.view]
@@ -109,6 +110,13 @@ def refine_slice(
     return RefinedSlice(refined, tuple(outcomes))
 
 
+def _raised_limits(settings: RefinementSettings, brain_hu: float) -> RefinementSettings:
+    """The settings with limits that lie far enough above this slice's brain."""
+    seed_hu = min(max(settings.seed_hu, brain_hu + settings.above_brain_hu), settings.highest_hu - 1, 100.0)
+    raised_hu = max(0.0, seed_hu - settings.seed_hu)
+    return replace(settings, lowest_hu=settings.lowest_hu + raised_hu, seed_hu=settings.seed_hu + raised_hu)
+
+
 def _hysteresis(candidate: Candidate, settings: RefinementSettings) -> tuple[Mask, Outcome]:
     return grow(candidate, settings.seed_hu, settings.lowest_hu, settings.highest_hu), Outcome.NONE
 
@@ -119,7 +127,8 @@ def _hu_mixture(candidate: Candidate, settings: RefinementSettings) -> tuple[Mas
 
 
 def _random_walker(candidate: Candidate, settings: RefinementSettings) -> tuple[Mask, Outcome]:
-    found = walk(candidate, settings.seed_hu, settings.lowest_hu, settings.highest_hu, settings.edge_hu)
+    background_hu = settings.lowest_hu - settings.edge_hu
+    found = walk(candidate, settings.seed_hu, background_hu, settings.highest_hu, settings.edge_hu)
     return found, Outcome.NONE
 
 

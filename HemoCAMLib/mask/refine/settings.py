@@ -23,6 +23,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "reach_mm": (0, 100),
     "lowest_hu": (0, 100),
     "seed_hu": (0, 100),
+    "above_brain_hu": (0, 100),
     "highest_hu": (1, 1000),
     "smoothing_mm": (0, 10),
     "separation_hu": (1, 100),
@@ -41,9 +42,12 @@ class RefinementSettings:
             each lesion), ``random-walker`` (outline along edges of HU), or ``map-only`` (the outline stays the map's;
             only what follows is done).
         reach_mm: how far outside of the map's region a lesion may grow; 0 only lets it shrink.
-        lowest_hu: smoothed HU that blood exceeds (hysteresis; the random walker's background lies below it).
+        lowest_hu: smoothed HU that blood exceeds (hysteresis; the random walker's background lies ``edge_hu`` below).
         seed_hu: smoothed HU that a region of the map must exceed somewhere to count as blood, and from which it
             grows (hysteresis, random walker).
+        above_brain_hu: ``seed_hu`` exceeds the median of the slice's brain by at least this, and ``lowest_hu`` is
+            raised with it: a scanner that reads high or a beam-hardened slice does not turn brain into blood
+            (hysteresis, random walker).
         highest_hu: smoothed HU that blood stays below.
         smoothing_mm: standard deviation of the Gaussian that HU are smoothed with, inside the brain mask only, before
             they are held against limits.
@@ -66,14 +70,15 @@ class RefinementSettings:
     reach_mm: float = 8.0
     lowest_hu: float = 42.0
     seed_hu: float = 42.0
+    above_brain_hu: float = 12.0
     highest_hu: float = 100.0
-    smoothing_mm: float = 1.0
+    smoothing_mm: float = 0.7
     separation_hu: float = 8.0
     separation_sd: float = 2.0
-    edge_hu: float = 6.0
+    edge_hu: float = 3.0
     skull_mm: tuple[float, ...] = (0.0,) * len(SUBTYPE_NAMES)
-    smallest_height: float = 0.0
-    where_empty: WhereEmpty = "keep"
+    smallest_height: float = 0.3
+    where_empty: WhereEmpty = "clear"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name not in REFINEMENT_NAMES:
