@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from HemoCAMLib.cam import closed_form, decomposition, gradient, segmentation
+from HemoCAMLib.cam import closed_form, decomposition, full_grad, gradient, segmentation
 from HemoCAMLib.cam.layer_pass import CamMethod, LayerPass, checked_classes
 from HemoCAMLib.cam.perturbation import ablation_cam, score_cam
 from HemoCAMLib.errors import UsageError
@@ -63,6 +63,7 @@ _METHODS: dict[str, MethodEntry] = {
     "eigen-cam": MethodEntry(decomposition.eigen_cam),
     "eigen-grad-cam": MethodEntry(decomposition.eigen_grad_cam, uses_gradients=True),
     "kpca-cam": MethodEntry(decomposition.kpca_cam),
+    "full-grad": MethodEntry(full_grad.full_grad, scaling="each layer's terms to 0..1 unless rescale is none"),
     "ablation-cam": MethodEntry(ablation_cam.ablation_cam),
     "ablation-cam-fast": MethodEntry(ablation_cam.ablation_cam_fast, describe=_approximate),
     "score-cam": MethodEntry(score_cam.score_cam),

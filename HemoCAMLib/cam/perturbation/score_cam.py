@@ -67,21 +67,23 @@ def score_cam_fast(
     layer_pass: LayerPass,
     classes: Sequence[int],
     *,
-    channels: int = 32,
-    input_scale: float = 0.4375,
+    channels: int = 8,
+    input_scale: float = 1.0,
     align_corners: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Tensor:
-    """Score-CAM, approximately: only the most varying channels mask, and masked slices are smaller.
+    """Score-CAM, approximately: only the most varying channels mask; masked slices may be smaller.
 
     All other channels get the mean of the scores that were measured, so that they keep their part of the map.
+    With the shipped model 8 channels at full size follow the exact maps closer than 32 at less than half of it:
+    a network scores a smaller head differently, which hurts more than channels that are left out.
 
     Args:
         layer_pass: the layer.
         classes: which.
         channels: how many mask, for each sample those with the largest variance over positions.
-        input_scale: rows and columns of masked slices by those of the input, rounded to multiples of 32. 1 for
-            networks that take one size only.
+        input_scale: rows and columns of masked slices by those of the input, rounded to multiples of 32; 1
+            leaves them alone, for networks that take one size only.
         align_corners: enlarge channels as grad-cam's library does.
         block_bytes: memory that masked slices that run together should stay below.
 
