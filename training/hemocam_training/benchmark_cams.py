@@ -8,7 +8,7 @@ where, not about whether. Fixed thresholds are chosen per method, layer and clas
 Phantoms are synthetic: the figures compare methods, they do not predict what any of them does on patients.
 
 Writes ``scores.csv`` (everything), ``tables.md`` (methods by layers, as in the CAM benchmark paper) and
-``settings.json`` to the folder.
+``settings.json`` to the folder; with ``--page docs/which-map.md --name classifier`` also the tables of that page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,10 @@ import torch
 
 from hemocam_training.cache import TEST_SEED
 from hemocam_training.cam_benchmark.compare import Comparison, Row, compare
+from hemocam_training.cam_benchmark.page import fill_page, report_parts
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
-from hemocam_training.cam_benchmark.tables import (
-    best_layer_table,
-    layer_table,
-    read_csv,
-    rule_table,
-    subset_table,
-    subtype_table,
-    write_csv,
-)
-from hemocam_training.export_shipped import tuning_phantoms
+from hemocam_training.cam_benchmark.tables import read_csv, write_csv
+from hemocam_training.export_shipped import TUNING_SEED
 from hemocam_training.phantoms import make_phantom
 from HemoCAMLib.cam import method_names
 from HemoCAMLib.model.bundle import ModelBundle
@@ -55,11 +48,16 @@ class BenchmarkOptions:
     """
 
     comparison: Comparison = field(default_factory=Comparison)
-    tuning_scans: int = 14
+    tuning_scans: int = 28
     test_scans: int = 40
     first_seed: int = TEST_SEED
     slices_per_scan: int = 3
     threads: int = 2
+
+    @property
+    def test_seeds(self) -> tuple[int, int]:
+        """First seed of the test phantoms, and the one after the last."""
+        return self.first_seed, self.first_seed + self.test_scans
 
     def quick(self) -> BenchmarkOptions:
         """The same with so little that it only shows that everything runs."""
@@ -74,9 +72,9 @@ class BenchmarkOptions:
 
 def benchmark_slices(options: BenchmarkOptions) -> tuple[list[BenchmarkSlice], list[BenchmarkSlice]]:
     """Slices for tuning and slices to score; no phantom is in both, or was trained on."""
-    test = (make_phantom(options.first_seed + k) for k in range(options.test_scans))
-    per_scan = options.slices_per_scan
-    return list(bleeding_slices(tuning_phantoms(options.tuning_scans), per_scan)), list(bleeding_slices(test, per_scan))
+    seeds = range(TUNING_SEED, TUNING_SEED + options.tuning_scans), range(*options.test_seeds)
+    tuning, test = (list(bleeding_slices(map(make_phantom, each), options.slices_per_scan)) for each in seeds)
+    return tuning, test
 
 
 def benchmark(
@@ -105,16 +103,17 @@ def benchmark(
     )
 
 
-def report(rows: Sequence[Row]) -> str:
+def report(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
-    parts = {
-        "Methods by layers": layer_table(rows),
-        "Each method at its best layer": best_layer_table(rows),
-        "Dice by subtype": subtype_table(rows),
-        "Dice by mask rule": rule_table(rows),
-        "Dice on the slices that every method saw": subset_table(rows),
+    titles = {
+        "layers": "Methods by layers",
+        "best": "Each method at its best layer",
+        "subtypes": "Dice by subtype",
+        "rules": "Dice by mask rule",
+        "subset": "Dice on the slices that every method saw",
     }
-    return "\n\n".join(f"### {title}\n\n{table}" for title, table in parts.items()) + "\n"
+    parts = report_parts(rows, settings)
+    return "\n\n".join([parts["data"], *(f"### {title}\n\n{parts[name]}" for name, title in titles.items())]) + "\n"
 
 
 def merged(former: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
@@ -156,6 +155,8 @@ def main() -> None:
     parser.add_argument("--slices-per-scan", type=int, default=BenchmarkOptions.slices_per_scan)
     parser.add_argument("--threads", type=int, default=BenchmarkOptions.threads)
     parser.add_argument("--add", action="store_true", help="keep what the folder holds of other methods and layers")
+    parser.add_argument("--page", type=Path, help="a page whose marked tables are replaced")
+    parser.add_argument("--name", default="classifier", help="of the model in the page's marks")
     parser.add_argument("--quick", action="store_true", help="a few slices, to see that everything runs")
     chosen = parser.parse_args()
     options = BenchmarkOptions(
@@ -170,10 +171,13 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.add and (chosen.out / "scores.csv").exists():
         rows = merged(read_csv(chosen.out / "scores.csv"), rows)
+    settings = settings_of(chosen.model, options, rows)
     write_csv(rows, chosen.out / "scores.csv")
-    (chosen.out / "tables.md").write_text(report(rows))
-    (chosen.out / "settings.json").write_text(json.dumps(settings_of(chosen.model, options, rows), indent=1) + "\n")
-    print(report(rows))
+    (chosen.out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
+    (chosen.out / "tables.md").write_text(report(rows, settings))
+    print(report(rows, settings))
+    if chosen.page:
+        fill_page(chosen.page, chosen.name, chosen.out)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from hemocam_training.cam_benchmark.maps import slice_maps
 from hemocam_training.cam_benchmark.masks import map_mask
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
 from hemocam_training.phantoms import make_phantom
+from HemoCAMLib.cam import Explainer
 from HemoCAMLib.ct import read_head_ct
 from HemoCAMLib.mask.brain_mask import find_brain
 from HemoCAMLib.model.bundle import ModelBundle
@@ -81,19 +82,32 @@ def typical_slice(slices: Sequence[BenchmarkSlice], name: str = "IPH") -> Benchm
     return alone[len(alone) // 2]
 
 
-def any_map(network: nn.Module, settings: StackSettings, chosen: Chosen, one: BenchmarkSlice) -> NDArray[np.float32]:
-    """[h, w] the map of "any"."""
-    return next(slice_maps(network, settings, chosen.method, chosen.layer, [one])).maps[0]
+class AnyMaps:
+    """Maps of "any" of one network; it is cut at each layer once.
+
+    Args:
+        network: from a bundle.
+        settings: of its input.
+    """
+
+    def __init__(self, network: nn.Module, settings: StackSettings) -> None:
+        self.network, self.settings = network, settings
+        self._explainers: dict[str, Explainer] = {}
+
+    def __call__(self, chosen: Chosen, one: BenchmarkSlice) -> NDArray[np.float32]:
+        """[h, w] of a method at its layer."""
+        if chosen.layer not in self._explainers:
+            self._explainers[chosen.layer] = Explainer(self.network, [chosen.layer])
+        found = slice_maps(self._explainers[chosen.layer], self.settings, {chosen.method: 1}, [one])
+        return found[chosen.method][0].maps[0]
 
 
-def methods_figure(
-    network: nn.Module, settings: StackSettings, best: Sequence[Chosen], one: BenchmarkSlice, out: Path
-) -> None:
+def methods_figure(any_map: AnyMaps, best: Sequence[Chosen], one: BenchmarkSlice, out: Path) -> None:
     """Maps on one phantom slice above their masks against the truth."""
     truth, hu = one.truth(ANY), one.hu[1]
     above, below = [Panel("slice, truth outlined")], [Panel("")]
     for chosen in best:
-        activation_map = any_map(network, settings, chosen, one)
+        activation_map = any_map(chosen, one)
         above.append(Panel(f"{chosen.method} {chosen.layer}", activation_map))
         mask = map_mask(activation_map, one.brain, "fixed", chosen.threshold)
         dice = 2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1)
@@ -111,9 +125,7 @@ def methods_figure(
     )
 
 
-def layers_figure(
-    network: nn.Module, settings: StackSettings, scores: Sequence[Chosen], one: BenchmarkSlice, out: Path
-) -> None:
+def layers_figure(any_map: AnyMaps, scores: Sequence[Chosen], one: BenchmarkSlice, out: Path) -> None:
     """Methods across, layers down."""
     layers = list(dict.fromkeys(chosen.layer for chosen in scores))
     methods = [m for m in dict.fromkeys(c.method for c in scores) if sum(c.method == m for c in scores) == len(layers)]
@@ -121,7 +133,7 @@ def layers_figure(
     for layer in layers:
         for method in methods:
             chosen = next(c for c in scores if (c.method, c.layer) == (method, layer))
-            panels.append(Panel(f"{method} {layer}", any_map(network, settings, chosen, one)))
+            panels.append(Panel(f"{method} {layer}", any_map(chosen, one)))
     draw_panels(
         one.hu[1],
         one.truth(ANY),
@@ -133,8 +145,7 @@ def layers_figure(
 
 
 def negative_figure(
-    network: nn.Module,
-    settings: StackSettings,
+    any_map: AnyMaps,
     best: Sequence[Chosen],
     one: BenchmarkSlice,
     probability: float,
@@ -144,8 +155,8 @@ def negative_figure(
     """A slice without hemorrhage: each map over its own peak, and over the usual peak on slices that bleed."""
     above, below = [], []
     for chosen in best:
-        activation_map = any_map(network, settings, chosen, one)
-        peaks = [float(any_map(network, settings, chosen, other).max()) for other in reference]
+        activation_map = any_map(chosen, one)
+        peaks = [float(any_map(chosen, other).max()) for other in reference]
         usual = max(float(np.median(peaks)), 1e-12)
         above.append(Panel(f"{chosen.method} {chosen.layer}", activation_map))
         share = max(float(activation_map.max()), 0) / usual
@@ -184,8 +195,9 @@ def draw(
     """Every figure of one model: ``maps-<name>-methods.png``, ``-layers.png`` and ``-negative.png``."""
     network, settings = load_network(bundle), bundle.metadata.stack_settings
     best, one = best_of(scores), typical_slice(slices)
-    methods_figure(network, settings, best, one, out / f"maps-{name}-methods.png")
-    layers_figure(network, settings, scores, one, out / f"maps-{name}-layers.png")
+    any_map = AnyMaps(network, settings)
+    methods_figure(any_map, best, one, out / f"maps-{name}-methods.png")
+    layers_figure(any_map, scores, one, out / f"maps-{name}-layers.png")
     if negative:
         suspicious, probability = suspicious_slice(network, settings, negative)
         reference = slices[:: max(1, len(slices) // REFERENCE_SLICES)][:REFERENCE_SLICES]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hemocam_training.benchmark_cams import BenchmarkOptions, benchmark, merged,
 from hemocam_training.cam_benchmark.compare import Comparison, compare
 from hemocam_training.cam_benchmark.figures import Panel, draw_panels, overlap_image
 from hemocam_training.cam_benchmark.masks import ABSOLUTE, GRID, dice_curve, map_mask, score_image
+from hemocam_training.cam_benchmark.page import fill_page
 from hemocam_training.cam_benchmark.scores import SliceScore, score_mask, summarise
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
 from hemocam_training.cam_benchmark.tables import best_rows, read_csv, write_csv
@@ -127,7 +129,8 @@ def test_a_quick_comparison_scores_equal_maps_equally_and_fills_every_table(
     assert all(row.part == "subset" for row in rows if row.method == "hires-cam")
     best = {row.method: row for row in best_rows(rows)}
     assert best["grad-cam"].slices == len(slices)
-    text = report(rows)
+    settings = settings_of(bundle, options, rows)
+    text = report(rows, settings)
     assert "| hires-cam † |" in text
     assert "| cam |" in text
     write_csv(rows, tmp_path / "scores.csv")
@@ -140,7 +143,19 @@ def test_a_quick_comparison_scores_equal_maps_equally_and_fills_every_table(
     assert {(r.method, r.layer, r.slices) for r in best_rows(again)} == {
         (r.method, r.layer, r.slices) for r in best_rows(rows)
     }
-    assert settings_of(bundle, options, rows)["model"]["name"] == "phantom-classifier-test-resnet"
+    assert settings["model"]["name"] == "phantom-classifier-test-resnet"
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    page = tmp_path / "page.md"
+    page.write_text(
+        "before\n<!-- begin mine layers -->\nold\n<!-- end -->\nafter\n<!-- begin other best -->\n<!-- end -->\n"
+    )
+    fill_page(page, "mine", tmp_path)
+    filled = page.read_text()
+    assert filled.startswith("before\n<!-- begin mine layers -->\n| method |")
+    assert "old" not in filled
+    assert filled.endswith("<!-- end -->\nafter\n<!-- begin other best -->\n<!-- end -->\n")
+    with pytest.raises(ValueError, match="marks"):
+        fill_page(page, "nobody", tmp_path)
 
 
 def test_nothing_to_score_is_said(bundle: ModelBundle) -> None:

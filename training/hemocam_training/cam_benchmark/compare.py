@@ -13,6 +13,7 @@ from hemocam_training.cam_benchmark.maps import SliceMaps, slice_maps
 from hemocam_training.cam_benchmark.masks import ABSOLUTE, best_threshold, dice_curve, map_mask, score_image
 from hemocam_training.cam_benchmark.scores import Estimate, SliceScore, score_mask, summarise
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice
+from HemoCAMLib.cam import Explainer
 from HemoCAMLib.model.stacks import StackSettings
 from HemoCAMLib.subtypes import ANY
 
@@ -117,19 +118,16 @@ def compare(
     if not tuning or not test:
         raise ValueError("none of these phantoms bleeds: take more of them")
     rows = []
+    steps = {name: comparison.slow_step if name in comparison.slow else 1 for name in comparison.methods}
     for layer in comparison.layers:
-        for method in comparison.methods:
-            step = comparison.slow_step if method in comparison.slow else 1
-            tuned = list(slice_maps(network, settings, method, layer, tuning[::step]))
-            if not tuned:
-                progress(f"{layer} {method}: no such map")
-                continue
+        explainer = Explainer(network, [layer])
+        tuned, found = (slice_maps(explainer, settings, steps, slices) for slices in (tuning, test))
+        for method in tuned:
             rules = tuple(rule for rule in comparison.rules if rule != ABSOLUTE or method == LOCAL_LOGIT)
             thresholds = {
-                rule: tuned_thresholds(tuned, tuning[::step], rule) for rule in rules if rule in ("fixed", ABSOLUTE)
+                rule: tuned_thresholds(tuned[method], tuning, rule) for rule in rules if rule in ("fixed", ABSOLUTE)
             }
-            found = list(slice_maps(network, settings, method, layer, test[::step]))
-            rows += _rows(replace(comparison, rules=rules), layer, method, thresholds, found, test, step)
+            rows += _rows(replace(comparison, rules=rules), layer, method, thresholds, found[method], test)
             best = next(r for r in reversed(rows) if r.name == ANY and r.rule == "fixed")
             progress(f"{layer} {method}: Dice {best.estimates['dice'].value:.3f}, {best.milliseconds:.0f} ms")
     return rows
@@ -157,13 +155,11 @@ def _rows(
     thresholds: dict[str, dict[str, float]],
     maps: Sequence[SliceMaps],
     test: Sequence[BenchmarkSlice],
-    step: int,
 ) -> list[Row]:
     scores: dict[tuple[str, str, str], list[SliceScore]] = defaultdict(list)
     for found in maps:
-        number = found.position * step
-        parts = ("all",) if number % comparison.slow_step else ("all", "subset")
-        one = test[number]
+        parts = ("all",) if found.position % comparison.slow_step else ("all", "subset")
+        one = test[found.position]
         for name, activation_map in zip(found.classes, found.maps, strict=True):
             truth, image = one.truth(name), score_image(activation_map, one.labels.shape)
             peak = truth[np.unravel_index(int(np.argmax(np.where(one.brain, image, -1))), truth.shape)]
@@ -187,7 +183,7 @@ def _rows(
             summarise(each, comparison.draws),
         )
         for (name, rule, part), each in scores.items()
-        if part == "subset" or step == 1
+        if part == "subset" or method not in comparison.slow
     ]
 
 

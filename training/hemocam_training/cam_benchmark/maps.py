@@ -1,15 +1,15 @@
-"""Maps of many methods at many layers for the same slices, each with what it cost."""
+"""Maps of many methods at one layer for the same slices, each with what it cost."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice
 from HemoCAMLib.cam import Explainer
@@ -36,27 +36,39 @@ class SliceMaps:
 
 
 def slice_maps(
-    network: nn.Module, settings: StackSettings, method: str, layer: str, slices: Sequence[BenchmarkSlice]
-) -> Iterator[SliceMaps]:
-    """Maps of the classes that each slice shows, slice by slice; nothing where the layer has no such map.
+    explainer: Explainer, settings: StackSettings, methods: Mapping[str, int], slices: Sequence[BenchmarkSlice]
+) -> dict[str, list[SliceMaps]]:
+    """Maps of the classes that each slice shows; the trunk runs once a slice for all methods.
 
     Args:
-        network: from a bundle, its classes in the order of :data:`~HemoCAMLib.subtypes.CLASS_NAMES`.
-        settings: of its input.
-        method: name in the registry of :mod:`HemoCAMLib.cam`.
-        layer: preset or module name.
+        explainer: of one layer of a network whose classes are :data:`~HemoCAMLib.subtypes.CLASS_NAMES`.
+        settings: of the network's input.
+        methods: names in the registry of :mod:`HemoCAMLib.cam`, each with its step: 1 for every slice.
         slices: which.
+
+    Returns:
+        By method; without those that the layer has no map for.
     """
-    explainer = Explainer(network, [layer])
+    found: dict[str, list[SliceMaps]] = defaultdict(list)
+    refused: set[str] = set()
     for position, one in enumerate(slices):
         stack = torch.from_numpy(one.stack(settings)[None]).contiguous(memory_format=torch.channels_last)
         classes = one.classes
+        numbers = [CLASS_NAMES.index(name) for name in classes]
         start = time.perf_counter()
-        try:
-            maps = explainer.run(stack).maps(method, [CLASS_NAMES.index(name) for name in classes])
-        except ModelRefused as error:
-            if error.code == "MODEL_NO_CLOSED_FORM":
-                return
-            raise
-        milliseconds = 1000 * (time.perf_counter() - start)
-        yield SliceMaps(position, classes, maps.values[0].float().cpu().numpy(), milliseconds)
+        explanation = explainer.run(stack)
+        trunk = time.perf_counter() - start
+        for method, step in methods.items():
+            if position % step or method in refused:
+                continue
+            start = time.perf_counter()
+            try:
+                maps = explanation.maps(method, numbers).values[0].float().cpu().numpy()
+            except ModelRefused as error:
+                if error.code != "MODEL_NO_CLOSED_FORM":
+                    raise
+                refused.add(method)
+                continue
+            milliseconds = 1000 * (time.perf_counter() - start + trunk)
+            found[method].append(SliceMaps(position, classes, maps, milliseconds))
+    return dict(found)
