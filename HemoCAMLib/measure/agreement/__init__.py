@@ -10,6 +10,8 @@ from HemoCAMLib.measure.agreement.agreement import (
     StructureAgreement,
     VolumeAgreement,
 )
+from HemoCAMLib.measure.agreement.cohort import Cohort, compare_cases, read_cases
+from HemoCAMLib.measure.agreement.cohort_files import write_cohort
 from HemoCAMLib.measure.agreement.compare import compare_label_maps, compare_segmentations
 from HemoCAMLib.measure.agreement.files import compare, write_agreement
 from HemoCAMLib.measure.agreement.mapping import KNOWN_MAPPINGS
@@ -22,15 +24,19 @@ __all__ = [
     "OVERLAP_ONLY",
     "STRUCTURES",
     "Agreement",
+    "Cohort",
     "CompareOptions",
     "Segmentation",
     "SliceAgreement",
     "StructureAgreement",
     "VolumeAgreement",
     "compare",
+    "compare_cases",
     "compare_label_maps",
     "compare_segmentations",
+    "read_cases",
     "read_segmentation",
     "segmentation_of_labels",
     "write_agreement",
+    "write_cohort",
 ]
