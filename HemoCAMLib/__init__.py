@@ -21,6 +21,7 @@ __all__ = [
     "WorkerFailed",
     "__version__",
     "analyze",
+    "export_dicom",
     "head_ct_from_array",
     "read_head_ct",
     "write_sample",
@@ -33,6 +34,7 @@ _HOMES = {
     "analyze": "HemoCAMLib.run.api",
     "PlainWorker": "HemoCAMLib.run.plain",
     "Result": "HemoCAMLib.run.result",
+    "export_dicom": "HemoCAMLib.export",
     "write_sample": "HemoCAMLib.sample",
 }
 

@@ -78,7 +78,7 @@ class Origin:
         return {
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": MANUFACTURER,
-            "software_versions": (f"HemoCAM {__version__}", f"{self.model} {self.version}"[:_LONG_STRING]),
+            "software_versions": [f"HemoCAM {__version__}", f"{self.model} {self.version}"[:_LONG_STRING]],
             # Software has no serial number; which weights were used is what tells two installations apart.
             "device_serial_number": f"{__version__}-{self.checksum[:12]}",
         }

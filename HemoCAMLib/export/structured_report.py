@@ -89,7 +89,8 @@ def build_report(
 def _comments(result: Result, anything: bool) -> list[str]:
     """What numbers cannot say; nothing here names a patient."""
     verdict = "Hemorrhage was found by the algorithm." if anything else "No hemorrhage was found by the algorithm."
-    return [RESEARCH_STATEMENT, verdict, *(warning["message"] for warning in result.warnings)]
+    quality = result.fields.get("quality", {}).get("findings", [])
+    return [RESEARCH_STATEMENT, verdict, *(entry["message"] for entry in (*result.warnings, *quality))]
 
 
 def _whole_scan(result: Result, source: SourceSeries, origin: Origin) -> MeasurementsAndQualitativeEvaluations:

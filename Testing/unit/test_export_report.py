@@ -157,6 +157,10 @@ def test_algorithm_observer_and_research_use_are_named(exported: tuple[Result, P
     comments = [str(item.TextValue) for item in report.ContentSequence if name_of(item) == ("121106", "DCM")]
     assert any("not a medical device" in comment for comment in comments)
     assert any("Hemorrhage was found" in comment for comment in comments)
+    handled = [warning["message"] for warning in result.warnings]
+    handled += [finding["message"] for finding in result.quality["findings"]]
+    assert handled
+    assert set(handled) <= set(comments)
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     for group in groups_of(files.report).values():
         assert items(group, ("111001", "DCM"))[0].TextValue == "tiny"
