@@ -19,6 +19,7 @@ from hemocam_training.phantoms import Phantom, make_phantom
 from hemocam_training.phantoms.plan import MIXTURES
 from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
 from hemocam_training.tuning import Thresholds, tune
+from HemoCAMLib.mask.refine import RefinementSettings
 from HemoCAMLib.model.bundle import ModelBundle, write_bundle
 from HemoCAMLib.model.metadata import BundleMetadata
 from HemoCAMLib.model.registry import load_network
@@ -61,6 +62,7 @@ def describe(thresholds: Thresholds, version: str, stages: list[dict[str, Any]],
         class_thresholds=thresholds.class_thresholds,
         mask_thresholds=thresholds.mask_thresholds,
         minimum_volume_ml=thresholds.minimum_volume_ml,
+        refinement=RefinementSettings().as_dict(),
         training_data=(
             {
                 "name": "HemoCAM phantoms (hemocam_training.phantoms)",
