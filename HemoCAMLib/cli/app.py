@@ -234,6 +234,34 @@ def verify_models(
     verify_models(models or [], as_json=as_json)
 
 
+@models_app.command("check-precision")
+def check_precision(
+    model: Model,
+    scans: Annotated[
+        list[Path], typer.Option("--scans", "-s", help="Scan to compare on; may be repeated.", show_default=False)
+    ],
+    precision: Annotated[str, typer.Option(metavar="[bfloat16|float16]", help="Number format.")] = "bfloat16",
+    device: Annotated[str, typer.Option(metavar="[cpu|cuda|mps]", help="What to compute on.")] = "cpu",
+    dice_bound: Annotated[float, typer.Option(min=0, max=1, help="Largest change of Dice to accept.")] = 0.02,
+    volume_bound_ml: Annotated[float, typer.Option(min=0, help="Largest change of a volume to accept, in mL.")] = 0.5,
+    write: Annotated[bool, typer.Option("--write", help="Write the outcome into the model's description.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a model's results in half precision with those in full precision."""
+    from HemoCAMLib.cli.precision import check_precision
+
+    check_precision(
+        model,
+        scans,
+        dtype=precision,
+        device=device,
+        dice_bound=dice_bound,
+        volume_bound_ml=volume_bound_ml,
+        write=write,
+        as_json=as_json,
+    )
+
+
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what is installed and missing, which devices there are, and what would be slow."""

@@ -130,6 +130,13 @@ def result_record(
         "model": model_record(bundle),
         "settings": {"mask": settings.as_dict(), "map_method": MAP_METHOD, **compute},
         "slices": slices,
+        **measurement_record(measurements),
+    }
+
+
+def measurement_record(measurements: Measurements) -> dict[str, Any]:
+    """What was measured over the whole scan, by subtype name."""
+    return {
         "volume_ml": _rounded_values(measurements.volume_ml),
         "abc2_ml": _rounded_values(measurements.abc2_ml),
         "largest_diameter_mm": _rounded_values(measurements.largest_diameter_mm),
