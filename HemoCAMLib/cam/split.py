@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from HemoCAMLib.cam.light_backward import lighten, without_clones
 from HemoCAMLib.cam.out_of_place import without_writing
 from HemoCAMLib.errors import ModelRefused, UsageError
 from HemoCAMLib.model.encoders import notrace_functions, notrace_modules
@@ -233,8 +234,21 @@ def _tail(
     others = [node for node in crossing if node is not layer]
     inputs = {layer: "activations", **{node: f"crossing_{index}" for index, node in enumerate(others)}}
     graph = _subgraph(layer.graph, _ancestors([result]) & nodes, inputs, result)
+    lighten(graph)
     sizes = frozenset(index for index, node in enumerate(others) if _is_batch_size(node))
-    return TailGraph(fx.GraphModule(frozen, graph), [kept.index(node) for node in others], sizes)
+    return TailGraph(fx.GraphModule(_for_gradients(frozen, graph), graph), [kept.index(node) for node in others], sizes)
+
+
+def _for_gradients(frozen: nn.Module, graph: fx.Graph) -> dict[str, Any]:
+    """What a tail's operations need, by name: modules of its own, with the same weights, and parameters."""
+    needed: dict[str, Any] = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and node.target not in needed:
+            needed[node.target] = frozen_copy(frozen.get_submodule(node.target))
+            without_clones(needed[node.target])
+        elif node.op == "get_attr":
+            needed[node.target] = operator.attrgetter(node.target)(frozen)
+    return needed
 
 
 def _subgraph(whole: fx.Graph, nodes: set[fx.Node], inputs: dict[fx.Node, str], result: Any) -> fx.Graph:
