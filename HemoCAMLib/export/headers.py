@@ -186,15 +186,8 @@ def _share_geometry(headers: tuple[Dataset, ...], ct: HeadCT) -> None:
         InputRefused: ``CT_NO_POSITIONS``, a lone slice that does not say where it lies.
     """
     first = headers[0]
-    if "SharedFunctionalGroupsSequence" in first:
-        shared = first.SharedFunctionalGroupsSequence[0]
-        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-            if keyword not in shared:
-                setattr(shared, keyword, getattr(first.PerFrameFunctionalGroupsSequence[0], keyword))
-        measures = shared.PixelMeasuresSequence[0]
-        if "SpacingBetweenSlices" in measures:
-            del measures.SpacingBetweenSlices
-        _fill_thickness(measures, ct)
+    if "PerFrameFunctionalGroupsSequence" in first:
+        _share_groups(first, ct)
         return
     if "ImageOrientationPatient" not in first or "ImagePositionPatient" not in first:
         raise InputRefused(
@@ -207,6 +200,21 @@ def _share_geometry(headers: tuple[Dataset, ...], ct: HeadCT) -> None:
         header.PixelSpacing = first.PixelSpacing
         header.FrameOfReferenceUID = first.FrameOfReferenceUID
         _fill_thickness(header, ct)
+
+
+def _share_groups(header: Dataset, ct: HeadCT) -> None:
+    """Orientation and spacing of a multi-frame file said once, as those of the frames that were analysed."""
+    if not header.get("SharedFunctionalGroupsSequence"):
+        header.SharedFunctionalGroupsSequence = [Dataset()]
+    shared = header.SharedFunctionalGroupsSequence[0]
+    analysed = header.PerFrameFunctionalGroupsSequence[ct.source.planes[0].frame]
+    for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if keyword not in shared:
+            setattr(shared, keyword, getattr(analysed, keyword))
+    measures = shared.PixelMeasuresSequence[0]
+    if "SpacingBetweenSlices" in measures:
+        del measures.SpacingBetweenSlices
+    _fill_thickness(measures, ct)
 
 
 def _fill_thickness(measures: Dataset, ct: HeadCT) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,8 +119,8 @@ def _frame_positions(source: SourceSeries) -> list[PlanePositionSequence]:
 
 def _tell_thickness_by_frame(segmentation: Segmentation, source: SourceSeries) -> None:
     """Moves the pixel measures to the frames where slices differ in thickness (PS3.3 C.7.6.16.2.1)."""
-    thickness_mm: Mapping[str, float] = {str(h.SOPInstanceUID): h.get("SliceThickness") for h in source.headers}
-    if source.is_multi_frame or len(set(thickness_mm.values())) == 1:
+    thickness_mm = _thickness_by_image(source)
+    if len(set(thickness_mm.values())) == 1:
         return
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     measures = shared.PixelMeasuresSequence[0]
@@ -129,6 +128,22 @@ def _tell_thickness_by_frame(segmentation: Segmentation, source: SourceSeries) -
         image = frame.DerivationImageSequence[0].SourceImageSequence[0]
         own = Dataset()
         own.PixelSpacing = measures.PixelSpacing
-        own.SliceThickness = thickness_mm[str(image.ReferencedSOPInstanceUID)]
+        own.SliceThickness = thickness_mm[
+            str(image.ReferencedSOPInstanceUID), int(image.get("ReferencedFrameNumber") or 1)
+        ]
         frame.PixelMeasuresSequence = [own]
     del shared.PixelMeasuresSequence
+
+
+def _thickness_by_image(source: SourceSeries) -> dict[tuple[str, int], float]:
+    """Slice thickness in mm by SOP instance and frame number."""
+    if not source.is_multi_frame:
+        return {(str(header.SOPInstanceUID), 1): float(header.SliceThickness) for header in source.headers}
+    header = source.headers[0]
+    shared = float(header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SliceThickness)
+    found = {}
+    for plane in source.ct.source.planes:
+        own = header.PerFrameFunctionalGroupsSequence[plane.frame].get("PixelMeasuresSequence")
+        known = own[0].get("SliceThickness") if own else None
+        found[str(header.SOPInstanceUID), plane.frame + 1] = float(known) if known else shared
+    return found

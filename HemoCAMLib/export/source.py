@@ -40,8 +40,8 @@ class SourceSeries:
 
     @property
     def is_multi_frame(self) -> bool:
-        """Whether all planes are frames of one file (Enhanced CT, DICOM PS3.3 A.38)."""
-        return len(self.headers) == 1 and len(self.ct.source.planes) > 1
+        """Whether the planes are frames of one file with functional groups (Enhanced CT, DICOM PS3.3 A.38)."""
+        return "PerFrameFunctionalGroupsSequence" in self.headers[0]
 
     @property
     def canonical_labels(self) -> NDArray[np.uint8]:

@@ -93,6 +93,28 @@ def write_multi_frame_with_copies(folder: Path) -> Path:
     return folder
 
 
+def write_multi_frame_beside_another_view(folder: Path) -> Path:
+    """Ten frames of which the first is coronal; orientation and thickness are said frame by frame."""
+    path = write_enhanced(folder / "enhanced.dcm", HU, order=[0, *range(9)])
+    data = pydicom.dcmread(path)
+    shared = data.SharedFunctionalGroupsSequence[0]
+    for index, groups in enumerate(data.PerFrameFunctionalGroupsSequence):
+        orientation, measures = pydicom.Dataset(), pydicom.Dataset()
+        orientation.ImageOrientationPatient = [1, 0, 0, 0, 0, -1] if index == 0 else [1, 0, 0, 0, 1, 0]
+        measures.PixelSpacing, measures.SliceThickness = [3.4, 3.4], 4.0 if index < 5 else 5.0
+        groups.PlaneOrientationSequence, groups.PixelMeasuresSequence = [orientation], [measures]
+    del shared.PlaneOrientationSequence
+    del shared.PixelMeasuresSequence
+    data.NumberOfFrames = 10
+    data.save_as(path)
+    return folder
+
+
+def write_one_frame(folder: Path) -> Path:
+    write_enhanced(folder / "enhanced.dcm", HU[5:6])
+    return folder
+
+
 def pydicom_edit(path: Path, **tags: object) -> None:
     data = pydicom.dcmread(path)
     for keyword, value in tags.items():
@@ -109,6 +131,8 @@ SCANS: dict[str, Callable[[Path], Path]] = {
     "hole": write_with_hole,
     "multi-frame": write_multi_frame,
     "multi-frame with copies": write_multi_frame_with_copies,
+    "multi-frame beside another view": write_multi_frame_beside_another_view,
+    "one frame": write_one_frame,
 }
 
 
@@ -143,7 +167,9 @@ def labels_from_file(path: Path, scan: Path) -> NDArray[np.uint8]:
 def test_every_voxel_comes_back_on_its_own_image(kind: str, tiny_bundle: Path, tmp_path: Path) -> None:
     scan = SCANS[kind](tmp_path / "scan")
     ct = read_head_ct(scan, allow_gaps=True)
-    labels = five_lesions(ct.shape)
+    labels = five_lesions(HU.shape)[4:5] if kind == "one frame" else five_lesions(ct.shape)
+    if kind == "one frame":
+        labels[0, 10:20, 10:22] = 2
     result = finished_run(tmp_path / "run", scan, tiny_bundle, labels, allow_gaps=True)
     files = export_dicom(result.folder, scan, tmp_path / "out")
     assert files.segmentation is not None
