@@ -35,6 +35,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python Testing/benchmarks/bench_masks.py
 	$(BIN)/python Testing/benchmarks/bench_forward.py
 	$(BIN)/python Testing/benchmarks/bench_cam.py
+	$(BIN)/python Testing/benchmarks/bench_agreement.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
