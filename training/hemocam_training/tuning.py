@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from hemocam_training.metrics import youden_threshold
@@ -18,10 +17,10 @@ from hemocam_training.phantoms import Phantom
 from hemocam_training.scans import ScanMaps, scan_labels, scan_maps
 from hemocam_training.stacks import labels_from_areas
 from HemoCAMLib.mask.brain_mask import find_brain
+from HemoCAMLib.mask.grid_search import TuningScan, grid_search
 from HemoCAMLib.mask.settings import MaskSettings
-from HemoCAMLib.mask.upsample import upsample_box
 from HemoCAMLib.model.stacks import StackSettings
-from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
+from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPE_NAMES, SUBTYPES
 
 ABSOLUTE_GRID = (*(k / 20 for k in range(1, 19)), 0.93, 0.96, 0.98, 0.99)
 PER_IMAGE_GRID = tuple(range(10, 246, 5))
@@ -55,23 +54,25 @@ def tune(network: nn.Module, phantoms: Iterable[Phantom], settings: StackSetting
     """
     scans = [_Scan(phantom, scan_maps(network, phantom.hu, settings)) for phantom in phantoms]
     youden, stricter, cleanest = _class_thresholds(scans)
+    candidates = {name: np.maximum(stricter[name], youden[name]).tolist() for name in SUBTYPE_NAMES}
+    tried = {name: [*candidates[name], cleanest[name]] for name in SUBTYPE_NAMES}
+    absolute = grid_search((scan.for_tuning for scan in scans), tried, ABSOLUTE_GRID, "absolute")
     gates = dict(youden)
+    exact_gates = {}
     tables: dict[str, dict[str, float]] = {"absolute": {}, "per_image": {}}
     scores: dict[str, dict[str, float]] = {"absolute": {}, "per_image": {}}
-    for k, subtype in enumerate(SUBTYPES):
-        name = subtype.name
-        candidates = np.unique(np.maximum(stricter[name], youden[name]))
-        dice = _pooled_dice(scans, k, candidates, "absolute", np.array(ABSOLUTE_GRID))
-        if dice.max() < WEAK_DICE:
-            candidates = np.array([cleanest[name]])
-            dice = _pooled_dice(scans, k, candidates, "absolute", np.array(ABSOLUTE_GRID))
-        gate, threshold = np.unravel_index(int(np.argmax(dice)), dice.shape)
-        gates[name] = round(float(candidates[gate]), 4)
-        tables["absolute"][name] = ABSOLUTE_GRID[threshold]
-        scores["absolute"][name] = round(float(dice[gate, threshold]), 4)
-        dice = _pooled_dice(scans, k, candidates[gate : gate + 1], "per_image", np.array(PER_IMAGE_GRID, float))
-        tables["per_image"][name] = float(PER_IMAGE_GRID[int(np.argmax(dice[0]))])
-        scores["per_image"][name] = round(float(dice.max()), 4)
+    for name, grid in absolute.items():
+        gate, threshold, dice = grid.best(gates=candidates[name])
+        if dice < WEAK_DICE:
+            gate, threshold, dice = grid.best(gates=[cleanest[name]])
+        exact_gates[name] = [gate]
+        gates[name] = round(gate, 4)
+        tables["absolute"][name] = threshold
+        scores["absolute"][name] = round(dice, 4)
+    for name, grid in grid_search((scan.for_tuning for scan in scans), exact_gates, PER_IMAGE_GRID).items():
+        _, threshold, dice = grid.best()
+        tables["per_image"][name] = threshold
+        scores["per_image"][name] = round(dice, 4)
     return Thresholds(gates, tables, _smallest_volume(scans, gates, tables["absolute"]), scores)
 
 
@@ -81,7 +82,11 @@ class _Scan:
     def __init__(self, phantom: Phantom, found: ScanMaps) -> None:
         self.phantom, self.found = phantom, found
         self.brain = find_brain(phantom.hu, phantom.geometry)
-        self.inside = [self.brain.slice(index, hu) for index, hu in enumerate(phantom.hu)]
+        inside = [self.brain.slice(index, hu) for index, hu in enumerate(phantom.hu)]
+        maps, probabilities = (
+            array[:, -len(SUBTYPES) :].swapaxes(0, 1) for array in (found.local_logits, found.probabilities)
+        )
+        self.for_tuning = TuningScan(maps, probabilities, inside, phantom.labels)
 
 
 def _class_thresholds(scans: list[_Scan]) -> tuple[dict[str, float], dict[str, list[float]], dict[str, float]]:
@@ -98,42 +103,12 @@ def _class_thresholds(scans: list[_Scan]) -> tuple[dict[str, float], dict[str, l
     return youden, stricter, cleanest
 
 
-def _pooled_dice(
-    scans: list[_Scan], k: int, gates: NDArray[np.float64], scale: str, grid: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """[gate, threshold] Dice of subtype number ``k`` over the pixels of all scans."""
-    hits, called, truth = np.zeros((gates.size, grid.size)), np.zeros((gates.size, grid.size)), 0
-    for scan in scans:
-        wanted = scan.phantom.labels == SUBTYPES[k].label
-        truth += int(wanted.sum())
-        for index in np.flatnonzero(scan.found.probabilities[:, k + 1] > gates[0]):
-            inside = scan.inside[index]
-            score = _score(scan.found.local_logits[index, k + 1], scale, inside.shape)
-            passed = scan.found.probabilities[index, k + 1] > gates
-            for counts, pixels in ((called, inside), (hits, inside & wanted[index])):
-                # A pixel in bin b exceeds the first b thresholds.
-                bins = np.bincount(np.searchsorted(grid, score[pixels], side="left"), minlength=grid.size + 1)
-                counts[passed] += np.cumsum(bins[::-1])[::-1][1:]
-    return 2 * hits / np.maximum(called + truth, 1)
-
-
-def _score(local_logits: NDArray[np.float32], scale: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The score that :func:`HemoCAMLib.mask.label_slice.label_slice` compares with the threshold."""
-    whole = (0, shape[0], 0, shape[1])
-    if scale == "absolute":
-        return 1 / (1 + np.exp(-upsample_box(local_logits, shape, whole)))
-    positive = np.maximum(local_logits, 0)
-    largest = positive.max()
-    return upsample_box(positive * np.float32(255 / largest if largest > 0 else 0), shape, whole)
-
-
 def _smallest_volume(scans: list[_Scan], gates: dict[str, float], table: dict[str, float]) -> float:
     """The smallest-lesion volume with the best mean over scans of any-hemorrhage Dice; empty called empty counts 1."""
     best, chosen = -1.0, 0.0
-    names = [subtype.name for subtype in SUBTYPES]
     for volume in VOLUME_GRID_ML:
         settings = MaskSettings(
-            tuple(gates[n] for n in names), tuple(table[n] for n in names), minimum_volume_ml=volume
+            tuple(gates[n] for n in SUBTYPE_NAMES), tuple(table[n] for n in SUBTYPE_NAMES), minimum_volume_ml=volume
         )
         scores = []
         for scan in scans:
