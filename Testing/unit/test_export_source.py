@@ -17,6 +17,8 @@ import pytest
 import SimpleITK as sitk
 from dicom_writer import edit, write_enhanced, write_series
 from finished_run import finished_run, five_lesions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydicom.valuerep import PersonName
 from synthetic_head import head_hu
 
@@ -223,6 +225,31 @@ def test_bytes_that_are_no_value_of_their_type_are_left_out(scan: Path, tiny_bun
     files = export_dicom(run.folder, changed, tmp_path / "out")
     assert "CT_HEADER_VALUES" in [notice.code for notice in files.notices]
     assert "PatientWeight" not in pydicom.dcmread(files.report)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1), values=st.binary(min_size=1, max_size=6), chosen=st.integers(0, 8))
+def test_damaged_headers_end_in_an_export_or_a_sentence(
+    place: float, values: bytes, chosen: int, result: Result, scan: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    changed = copy_of(scan, folder / "scan")
+    path = sorted(changed.iterdir())[chosen]
+    written = bytearray(path.read_bytes())
+    header = len(written) - HU[0].size * 2
+    at = 132 + int(place * (header - 140))
+    written[at : at + len(values)] = values
+    path.write_bytes(written)
+    try:
+        files = export_dicom(result.folder, changed, folder / "out")
+    except HemoCAMError as error:
+        assert error.code.startswith("CT_")
+        assert not (folder / "out").exists()
+    else:
+        segmentation = pydicom.dcmread(files.segmentation)
+        assert np.count_nonzero(segmentation.pixel_array) == np.count_nonzero(result.labels)
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_file_without_identifiers_is_refused(scan: Path, tiny_bundle: Path, tmp_path: Path) -> None:
