@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from HemoCAMLib.errors import ModelRefused
+from HemoCAMLib.errors import ModelRefused, UsageError
 from HemoCAMLib.model.bundle_source import METADATA_MEMBER, WEIGHTS_MEMBER, open_source
 from HemoCAMLib.model.metadata import BundleMetadata
 from HemoCAMLib.model.safetensors_file import read_header, read_tensors, write_tensors
@@ -83,6 +83,19 @@ class ModelBundle:
         """
         return read_tensors(self._weights_bytes())
 
+    def described_by(self, metadata: BundleMetadata) -> ModelBundle:
+        """The same bundle on disk with another description; its weights and all other files stay as they are.
+
+        Raises:
+            UsageError: ``USAGE_MODEL_ZIP``, the bundle is a zip.
+            ModelRefused: the description breaks its own rules.
+        """
+        if not self.path.is_dir():
+            raise UsageError("USAGE_MODEL_ZIP", "A zipped model cannot be changed.", "Unpack it and give its folder.")
+        text = _metadata_text(replace(metadata, weights_sha256=self.metadata.weights_sha256))
+        _replace_file(self.path / METADATA_MEMBER, text)
+        return ModelBundle.open(self.path)
+
     def _weights_bytes(self) -> bytes:
         data = open_source(self.path).read(WEIGHTS_MEMBER)
         found = hashlib.sha256(data).hexdigest()
@@ -121,9 +134,7 @@ def write_bundle(
     """
     data = weights if isinstance(weights, bytes) else write_tensors(_stored(weights, half))
     read_header(data)
-    complete = replace(metadata, weights_sha256=hashlib.sha256(data).hexdigest())
-    text = json.dumps(complete.to_dict(), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-    BundleMetadata.from_dict(parse_json(text))
+    text = _metadata_text(replace(metadata, weights_sha256=hashlib.sha256(data).hexdigest()))
     location = Path(path)
     if location.suffix.lower() == ".zip":
         _write_zip(location, text, data)
@@ -131,6 +142,12 @@ def write_bundle(
         for member, content in ((WEIGHTS_MEMBER, data), (METADATA_MEMBER, text)):
             _replace_file(location / member, content)
     return ModelBundle.open(location)
+
+
+def _metadata_text(metadata: BundleMetadata) -> bytes:
+    text = json.dumps(metadata.to_dict(), indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    BundleMetadata.from_dict(parse_json(text))
+    return text
 
 
 def _stored(weights: Mapping[str, NDArray[Any]], half: bool) -> dict[str, NDArray[Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 from HemoCAMLib.errors import ModelRefused
 from HemoCAMLib.model.architecture import check_architecture
 from HemoCAMLib.model.fields import Fields
+from HemoCAMLib.model.half_precision import HalfPrecision
 from HemoCAMLib.model.stacks import STACK_DEPTH, StackSettings
 from HemoCAMLib.subtypes import ANY, CLASS_NAMES, SUBTYPE_NAMES
 
@@ -57,6 +58,7 @@ class BundleMetadata:
         metrics: measured figures by name, as plain values.
         training_range: by statistic of :mod:`HemoCAMLib.quality` the lowest and the highest value of the training
             scans; empty where it was not measured.
+        half_precision: what half precision was found to change, one record for each type and kind of device.
         weights_sha256: of the weights file, lower-case hexadecimal; empty only before the bundle is written.
         authors: who made it.
         copyright: and under which licence it may be used.
@@ -85,6 +87,7 @@ class BundleMetadata:
     std: float = 1.0
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    half_precision: tuple[HalfPrecision, ...] = ()
     weights_sha256: str = ""
     authors: str = ""
     copyright: str = ""
@@ -115,6 +118,7 @@ class BundleMetadata:
             "training_data": _plain(self.training_data),
             "metrics": _plain(self.metrics),
             "training_range": _plain(self.training_range),
+            **({"half_precision": [each.as_dict() for each in self.half_precision]} if self.half_precision else {}),
             "intended_use": self.intended_use,
             "weights_sha256": self.weights_sha256,
         }
@@ -210,6 +214,7 @@ def _read(bundle: Fields, ours: Fields) -> BundleMetadata:
         std=normalisation.number("std", 1e-3, 1e3),
         metrics=dict(ours.table("metrics").values),
         training_range=_training_range(ours),
+        half_precision=_half_precision(ours),
         weights_sha256=_matching(ours, "weights_sha256", _SHA256, "must be 64 lower-case hexadecimal digits"),
         authors=bundle.text("authors", optional=True),
         copyright=bundle.text("copyright", optional=True),
@@ -234,6 +239,7 @@ _HEMOCAM_FIELDS = (
     "training_data",
     "metrics",
     "training_range",
+    "half_precision",
     "intended_use",
     "weights_sha256",
 )
@@ -292,6 +298,13 @@ def _refinement(ours: Fields) -> str | dict[str, Any] | None:
     if isinstance(ours.raw("refinement"), str):
         return ours.text("refinement", one_line=True)
     return dict(ours.table("refinement").values)
+
+
+def _half_precision(ours: Fields) -> tuple[HalfPrecision, ...]:
+    if "half_precision" not in ours.values:
+        return ()
+    records = Fields(dict(_by_index(ours.items("half_precision"))), ours.name_of("half_precision"))
+    return tuple(HalfPrecision.from_fields(records.table(index)) for index in records.values)
 
 
 def _training_data(ours: Fields) -> tuple[dict[str, Any], ...]:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from HemoCAMLib.errors import UsageError
+from HemoCAMLib.model import BundleMetadata
+from HemoCAMLib.model.half_precision import is_checked
 from HemoCAMLib.run.job import AnalyzeJob
 
 #: Batching beyond four slices gains nothing on a CPU and delays the first result.
@@ -59,13 +61,16 @@ class Compute:
         )
 
 
-def choose_compute(job: AnalyzeJob, former: dict[str, Any] | None = None) -> Compute:
+def choose_compute(
+    job: AnalyzeJob, former: dict[str, Any] | None = None, metadata: BundleMetadata | None = None
+) -> Compute:
     """What the job's wishes come to on this machine.
 
     Args:
         job: ``auto`` and 0 leave the choice open.
         former: what an unfinished run of the same job used; taken over where the job leaves the choice
             open, so that a resumed run gives the same numbers to the last bit.
+        metadata: of the model; half precision is only taken by itself where it was checked on this model.
 
     Raises:
         UsageError: the device or precision is not there (``USAGE_DEVICE``, ``USAGE_PRECISION``).
@@ -78,7 +83,7 @@ def choose_compute(job: AnalyzeJob, former: dict[str, Any] | None = None) -> Com
         )
     precision = job.precision
     if precision == "auto":
-        precision = former.get("precision") or ("bfloat16" if _cuda_with_bfloat16(device) else "float32")
+        precision = former.get("precision") or _best_precision(device, metadata)
     if device == "cpu" and precision == "float16":
         raise UsageError("USAGE_PRECISION", "A CPU does not compute in float16.", "Choose float32 or bfloat16.")
     batch = job.batch_size or former.get("batch_size") or (CPU_BATCH if device == "cpu" else ACCELERATOR_BATCH)
@@ -108,5 +113,31 @@ def _best_device() -> str:
     return next(device for device in ("cuda", "mps", "cpu") if _available(device))
 
 
-def _cuda_with_bfloat16(device: str) -> bool:
-    return device == "cuda" and bool(torch.cuda.is_bf16_supported())
+def unchecked_precision(compute: Compute, metadata: BundleMetadata) -> str:
+    """The sentence that a run must say aloud where its precision was not checked on its model; else empty."""
+    if compute.precision == "float32" or _checked(compute.precision, compute.device, metadata):
+        return ""
+    return (
+        f"{compute.precision} was not shown to leave this model's results unchanged on {compute.device.upper()}; "
+        "“hemocam models check-precision” compares them."
+    )
+
+
+def _checked(precision: str, device: str, metadata: BundleMetadata) -> bool:
+    return is_checked(metadata.half_precision, precision, device, metadata.weights_sha256)
+
+
+def _best_precision(device: str, metadata: BundleMetadata | None) -> str:
+    checked = metadata is not None and _checked("bfloat16", device, metadata)
+    return "bfloat16" if checked and _fast_in_bfloat16(device) else "float32"
+
+
+def _fast_in_bfloat16(device: str) -> bool:
+    """Whether the hardware multiplies bfloat16 itself; a CPU that only emulates it is slower than in float32."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device != "cpu":
+        return False
+    # Missing in older versions of torch, which then stay with float32.
+    features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -10,7 +10,7 @@ import numpy as np
 from HemoCAMLib.ct import HeadCT, head_ct_from_array, read_head_ct
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle, find_model
-from HemoCAMLib.run.compute import choose_compute
+from HemoCAMLib.run.compute import Compute, choose_compute, unchecked_precision
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.job import AnalyzeJob
 from HemoCAMLib.run.networks import NetworkCache
@@ -54,6 +54,9 @@ def run_analysis(
         reporter.emit({"event": "input", **input_record(ct)})
         with reporter.timed("fingerprint"):
             state = _open_state(folder, job, ct, bundle, settings)
+        warning = unchecked_precision(Compute(**state.compute), bundle.metadata)
+        if warning:
+            reporter.notice("WORKER_PRECISION_UNCHECKED", warning)
         with ScanRun(folder, ct, bundle, settings, state, networks, reporter) as scan:
             scan.analyse(cancelled)
             fields = scan.finish()
@@ -103,7 +106,7 @@ def _open_state(
     state = RunState(scan_fingerprint(ct), bundle.metadata.weights_sha256, question)
     parts = (folder.probabilities_path, folder.activation_path, folder.brain_path, folder.raw_labels_path)
     keeps = state.same_answer(former) and all(path.is_file() for path in parts)
-    compute = choose_compute(job, former.compute if former is not None and keeps else None)
+    compute = choose_compute(job, former.compute if former is not None and keeps else None, bundle.metadata)
     if not keeps:
         for path in parts:
             path.unlink(missing_ok=True)
