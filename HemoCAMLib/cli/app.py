@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from HemoCAMLib import __version__
+from HemoCAMLib.cli import result_commands
+from HemoCAMLib.cli.options import AsJson, Mask, Model, Threshold
 
 app = typer.Typer(
     name="hemocam",
@@ -18,27 +20,6 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="The models: which there are, what they say of themselves, whether they are intact.")
 app.add_typer(models_app, name="models", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else.")]
-Model = Annotated[str, typer.Argument(help="Name of a shipped model, or path of a bundle.", show_default=False)]
-Mask = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="SETTING",
-        help="absolute, per_image, threshold=0.4, threshold.SAH=0.3, gate=0.5, gate.EDH=0.7, "
-        "minimum_volume_ml=0.2, rule=RULE, refinement=NAME or refinement=off; may be repeated or joined by commas.",
-        show_default="the model's own",
-    ),
-]
-Threshold = Annotated[
-    str,
-    typer.Option(
-        metavar="RULE",
-        help="How thresholds are found: fixed, mean, median, percentile:90, otsu, multi-otsu:3 or adaptive:35; "
-        "@brain takes statistics inside the brain only.",
-        show_default="the model's own",
-    ),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -101,25 +82,6 @@ def analyze(
 
 
 @app.command()
-def relabel(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished analysis.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="New run folder; RUN stays as it is.", show_default=False)],
-    mask: Mask = None,
-    threshold: Threshold = "",
-    source: Annotated[
-        Path | None, typer.Option("--source", "-s", help="Where the scan lies now.", show_default="where it was")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another analysis in the new folder.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make new labels and volumes from a finished run with other thresholds, without the network."""
-    from HemoCAMLib.cli.mask_option import parse_mask
-    from HemoCAMLib.cli.relabel import relabel_run
-
-    relabel_run(run, out, mask=parse_mask(mask or [], threshold), source=source, overwrite=overwrite, as_json=as_json)
-
-
-@app.command()
 def sample(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", show_default=False)],
     as_json: AsJson = False,
@@ -130,78 +92,11 @@ def sample(
     make_sample(out, as_json=as_json)
 
 
-@app.command("compare")
-def compare_segmentations(
-    prediction: Annotated[
-        Path | None,
-        typer.Argument(help="Run folder, or a segmentation: NIfTI, NRRD, .seg.nrrd, DICOM SEG.", show_default=False),
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Argument(help="Ground truth: NIfTI, NRRD, .seg.nrrd, DICOM SEG.", show_default=False)
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(help="CSV of many cases instead: prediction,truth[,patient][,map].", show_default=False),
-    ] = None,
-    mapping: Annotated[
-        str,
-        typer.Option(
-            "--map",
-            metavar="NAME|FILE",
-            help="What the truth's labels mean: hemocam, bhsd, physionet, instance, totalsegmentator, blast-ct, binary "
-            'or a JSON file such as {"1": "EDH"}.',
-            show_default="by names",
-        ),
-    ] = "",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for JSON, CSV and figures.", show_default=False)
-    ] = None,
-    overlap_only: Annotated[
-        bool, typer.Option("--overlap-only", help="Leave out distances, lesions and slices.")
-    ] = False,
-    lesion_iou: Annotated[
-        float, typer.Option(min=0, max=1, help="IoU from which lesions match; 0 matches by touch.")
-    ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap over patients.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Compare a prediction with ground truth: overlap, distances, lesions, volumes; one scan or a table of them.
-
-    Exit code 3 says that the pair, or at least one case of the table, was refused.
-    """
-    from HemoCAMLib.cli.compare import compare_from_command_line
-
-    code = compare_from_command_line(
-        prediction,
-        truth,
-        table=table,
-        mapping=mapping,
-        out=out,
-        overlap_only=overlap_only,
-        lesion_iou=lesion_iou,
-        seed=seed,
-        as_json=as_json,
-    )
-    raise typer.Exit(code)
-
-
-@app.command("export-dicom")
-def export_dicom(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a finished analysis.", show_default=False)],
-    source: Annotated[
-        Path, typer.Option("--source", "-s", help="Folder with the DICOM series that was analysed.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the DICOM objects.", show_default=False)],
-    heat_maps: Annotated[
-        bool, typer.Option("--heat-maps", help="Write the activation maps too, as parametric maps.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a former export in that folder.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write a finished run as DICOM: segmentation, structured report, activation maps."""
-    from HemoCAMLib.cli.export_dicom import export_run
-
-    export_run(run, source, out, heat_maps=heat_maps, overwrite=overwrite, as_json=as_json)
+app.command()(result_commands.relabel)
+app.command("compare")(result_commands.compare_segmentations)
+app.command("export-dicom")(result_commands.export_dicom)
+app.command()(result_commands.report)
+app.command()(result_commands.followup)
 
 
 @models_app.command("list")

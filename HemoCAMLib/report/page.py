@@ -13,21 +13,17 @@ from numpy.typing import NDArray
 
 import HemoCAMLib
 from HemoCAMLib.ct import HeadCT
-from HemoCAMLib.errors import UsageError
 from HemoCAMLib.measure.agreement import Agreement
 from HemoCAMLib.report.choice import key_slices
 from HemoCAMLib.report.comparison import comparison_section
 from HemoCAMLib.report.facts import doubtful_slices, facts, summary, volume_text
 from HemoCAMLib.report.patient import Patient
-from HemoCAMLib.report.pdf import write_pdf
 from HemoCAMLib.report.pictures import Illustrator
 from HemoCAMLib.report.strip import probability_strip
+from HemoCAMLib.report.template import rendered, write_page
 from HemoCAMLib.report.windows import BRAIN, SUBDURAL, data_uri
-from HemoCAMLib.resources import resource_folder
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.subtypes import ANY, SUBTYPES
-
-HTML_NAME, PDF_NAME = "report.html", "report.pdf"
 
 
 @dataclass(frozen=True)
@@ -71,19 +67,7 @@ def write_report(
     """
     options = options or ReportOptions()
     html = report_html(result, ct=ct, agreement=agreement, patient=patient, options=options)
-    folder = Path(out)
-    files = [folder / HTML_NAME]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files[0].write_text(html, encoding="utf-8")
-        if options.pdf:
-            files.append(folder / PDF_NAME)
-            write_pdf(html, files[1])
-    except OSError as error:
-        raise UsageError(
-            "USAGE_OUT", "The report cannot be written.", "Choose a folder on a disk with room.", str(error)
-        ) from error
-    return files
+    return write_page(html, Path(out), "report", pdf=options.pdf)
 
 
 def report_html(
@@ -97,7 +81,8 @@ def report_html(
     """The page as text; arguments and errors as :func:`write_report`."""
     options = options or ReportOptions()
     shown = key_slices(result.slices, options.key_slices)
-    html: str = _template().render(
+    return rendered(
+        "report.html",
         version=HemoCAMLib.__version__,
         patient=asdict(patient) if patient is not None else None,
         summary=summary(result),
@@ -117,23 +102,6 @@ def report_html(
         thresholds=_threshold_rows(result),
         comparison=comparison_section(agreement) if agreement is not None else None,
     )
-    return html
-
-
-def _template() -> Any:
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise UsageError(
-            "USAGE_REPORT_LIBRARY",
-            "A library that reports are made with is not installed.",
-            "Install it with: pip install 'hemocam[report]'.",
-            str(error),
-        ) from error
-    loader = FileSystemLoader(str(resource_folder("report")))
-    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.lstrip_blocks = True
-    return environment.get_template("report.html")
 
 
 def _volume_rows(result: Result) -> list[dict[str, Any]]:
@@ -176,7 +144,7 @@ def _figures(result: Result, ct: HeadCT, shown: Sequence[int]) -> list[dict[str,
     figures = []
     for index in shown:
         entry = result.slices[index]
-        views = illustrator.pictures(index, labels[index], _activation(result, index, ceiling))
+        views = illustrator.pictures(ct.slices[index], labels[index], _activation(result, index, ceiling))
         found = [s.name for s in SUBTYPES if entry["area_mm2"][s.name] > 0]
         figures.append(
             {

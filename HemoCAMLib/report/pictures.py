@@ -39,30 +39,31 @@ class Illustrator:
     """
 
     def __init__(self, ct: HeadCT) -> None:
-        self._ct = ct
         self._box = _head_box(ct)
         rows_mm = (self._box[1] - self._box[0]) * ct.geometry.pixel_spacing_mm[0]
         columns_mm = (self._box[3] - self._box[2]) * ct.geometry.pixel_spacing_mm[1]
         self._shape = (PICTURE_ROWS, max(1, round(PICTURE_ROWS * columns_mm / rows_mm)))
 
-    def pictures(self, index: int, labels: NDArray[np.uint8], activation: NDArray[np.float32] | None) -> SlicePictures:
+    def pictures(
+        self, hu: NDArray[np.int16], labels: NDArray[np.uint8], activation: NDArray[np.float32] | None
+    ) -> SlicePictures:
         """The views of one slice.
 
         Args:
-            index: of the slice.
+            hu: [rows, columns] of the slice, or of another scan in the same plane.
             labels: [rows, columns] label map of the slice.
             activation: [h, w] 0..1, covers the whole slice; None leaves the heat map away.
         """
-        brain = self._grey(index, BRAIN)
-        outlined = _with_outlines(_rgb(self._grey(index, SUBDURAL)), self._enlarged_labels(labels))
+        brain = self._grey(hu, BRAIN)
+        outlined = _with_outlines(_rgb(self._grey(hu, SUBDURAL)), self._enlarged_labels(labels))
         heat = _rgb(brain)
         if activation is not None:
             heat = _tinted(brain, self._enlarged(upsample_box(activation, labels.shape, self._box)))
         return SlicePictures(_rgb(brain), outlined, heat)
 
-    def _grey(self, index: int, window: Window) -> Grey:
+    def _grey(self, hu: NDArray[np.int16], window: Window) -> Grey:
         top, bottom, left, right = self._box
-        grey = window.grey(self._ct.slices[index][top:bottom, left:right])
+        grey = window.grey(hu[top:bottom, left:right])
         return np.rint(self._enlarged(grey.astype(np.float32))).astype(np.uint8)
 
     def _enlarged(self, cropped: NDArray[np.float32]) -> NDArray[np.float32]:

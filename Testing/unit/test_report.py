@@ -218,7 +218,7 @@ def test_outlines_have_the_colour_of_the_subtype_and_lie_on_the_labels(result: R
     ct = scan_of_run(result)
     labels = np.zeros(ct.shape[1:], np.uint8)
     labels[200:300, 200:300] = 3
-    views = Illustrator(ct).pictures(10, labels, None)
+    views = Illustrator(ct).pictures(ct.slices[10], labels, None)
     drawn = (views.outlined == SUBTYPES[2].color_rgb).all(axis=2)
     rows, columns = np.nonzero(drawn)
     square = (rows.max() - rows.min()) / (columns.max() - columns.min())
