@@ -124,7 +124,8 @@ def merged(former: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 
 def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[Row]) -> dict[str, Any]:
     """What the figures were made with."""
-    metadata = bundle.metadata
+    metadata, comparison = bundle.metadata, options.registered
+    sets = {name: sorted(getattr(comparison, name)) for name in ("slow", "layerless")}
     return {
         "data": "held-out synthetic head CTs, slices with hemorrhage",
         "model": {
@@ -134,10 +135,7 @@ def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[R
             "input_size": list(metadata.input_size),
             "weights_sha256": metadata.weights_sha256,
         },
-        "options": {
-            **asdict(options),
-            "comparison": {**asdict(options.registered), "slow": sorted(options.registered.slow)},
-        },
+        "options": {**asdict(options), "comparison": {**asdict(comparison), **sets}},
         "slices": max(row.slices for row in rows),
         "scans": max(row.scans for row in rows),
     }

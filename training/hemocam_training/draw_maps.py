@@ -20,21 +20,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from hemocam_training.benchmark_cams import BenchmarkOptions
 from hemocam_training.cam_benchmark.figures import Panel, draw_panels
 from hemocam_training.cam_benchmark.maps import slice_maps
-from hemocam_training.cam_benchmark.masks import map_mask
+from hemocam_training.cam_benchmark.masks import map_mask, score_image
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
 from hemocam_training.phantoms import make_phantom
+from hemocam_training.train_shipped import ARCHITECTURE as LSE_UNET
 from HemoCAMLib.cam import Explainer
 from HemoCAMLib.ct import read_head_ct
 from HemoCAMLib.mask.brain_mask import find_brain
 from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.model.stacks import SliceStacker, StackSettings
-from HemoCAMLib.subtypes import ANY, CLASS_NAMES
+from HemoCAMLib.subtypes import ANY, CLASS_NAMES, subtype_named
 
 #: Slices on which a method's usual height is taken: the median of its peaks, the absolute scale of the pictures.
 REFERENCE_SLICES = 12
@@ -166,6 +167,51 @@ def negative_figure(
     draw_panels(one.hu[1], None, [*above, *below], out, columns=len(best), note=note)
 
 
+class LocalLogits(nn.Module):
+    """A network with local logits as a segmentation network: background, then one channel for each subtype.
+
+    A pixel is background where every local logit is negative.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, stacks: Tensor) -> Tensor:
+        """[N, 3, H, W] to [N, 6, h, w]."""
+        local: Tensor = self.network.head.local_logits(self.network.trunk(stacks))
+        subtypes = local[:, CLASS_NAMES.index(ANY) + 1 :]
+        return torch.cat([torch.zeros_like(subtypes[:, :1]), subtypes], dim=1)
+
+
+def segmentation_figure(
+    network: nn.Module, settings: StackSettings, layers: Sequence[str], one: BenchmarkSlice, name: str, out: Path
+) -> None:
+    """Seg-Grad-CAM and Seg-HiRes-Grad-CAM of an LSE-UNet's own labelling, M being the pixels it gives the subtype.
+
+    Args:
+        network: LSE-UNet.
+        settings: of its input.
+        layers: module names in it.
+        one: slice that shows the subtype.
+        name: of the subtype.
+        out: PNG.
+    """
+    explainer = Explainer(LocalLogits(network), [f"network.{layer}" for layer in layers])
+    explanation = explainer.run(torch.from_numpy(one.stack(settings)[None]))
+    number = subtype_named(name).label
+    wanted = (explanation.logits[0].argmax(dim=0) == number).float().numpy()
+    inside = score_image(wanted, one.labels.shape) > 127
+    panels = []
+    for method in ("seg-grad-cam", "seg-hires-grad-cam"):
+        panels.append(Panel("pixels M against the truth", mask=inside))
+        for layer in layers:
+            values = explanation.maps(method, [number], layer=f"network.{layer}").values[0, 0].numpy()
+            panels.append(Panel(f"{method} {layer.replace('encoder.body.', '')}", values))
+    note = f"phantom {one.seed}, slice {one.index + 1}; {name}; per-image scale; truth outlined"
+    draw_panels(one.hu[1], one.truth(name), panels, out, columns=1 + len(layers), note=note)
+
+
 def suspicious_slice(network: nn.Module, settings: StackSettings, path: Path) -> tuple[BenchmarkSlice, float]:
     """The slice with the highest probability of any hemorrhage, and that probability."""
     scan = read_head_ct(path)
@@ -192,12 +238,17 @@ def draw(
     name: str,
     negative: Path | None,
 ) -> None:
-    """Every figure of one model: ``maps-<name>-methods.png``, ``-layers.png`` and ``-negative.png``."""
+    """Every figure of one model: ``maps-<name>-methods.png``, ``-layers.png`` and ``-negative.png``; of an LSE-UNet
+    ``-segmentation.png`` besides.
+    """
     network, settings = load_network(bundle), bundle.metadata.stack_settings
     best, one = best_of(scores), typical_slice(slices)
     any_map = AnyMaps(network, settings)
     methods_figure(any_map, best, one, out / f"maps-{name}-methods.png")
     layers_figure(any_map, scores, one, out / f"maps-{name}-layers.png")
+    if bundle.metadata.architecture == LSE_UNET:
+        layers = ("encoder.body.layer4", "merge.2", "merge.1", "merge.0")
+        segmentation_figure(network, settings, layers, one, "IPH", out / f"maps-{name}-segmentation.png")
     if negative:
         suspicious, probability = suspicious_slice(network, settings, negative)
         reference = slices[:: max(1, len(slices) // REFERENCE_SLICES)][:REFERENCE_SLICES]

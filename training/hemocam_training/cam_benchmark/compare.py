@@ -53,6 +53,7 @@ class Comparison:
             and so is that of ``absolute``, which only local logits have.
         slow: methods that see only every ``slow_step``-th slice.
         slow_step: see above.
+        layerless: methods that take every layer of the network; they are run for the first layer only.
         draws: of the bootstrap.
     """
 
@@ -69,6 +70,7 @@ class Comparison:
     )
     slow: frozenset[str] = frozenset({"score-cam", "ablation-cam", "score-cam-fast"})
     slow_step: int = 5
+    layerless: frozenset[str] = frozenset({"full-grad"})
     draws: int = 1000
 
 
@@ -118,8 +120,10 @@ def compare(
     if not tuning or not test:
         raise ValueError("none of these phantoms bleeds: take more of them")
     rows = []
-    steps = {name: comparison.slow_step if name in comparison.slow else 1 for name in comparison.methods}
+    every = {name: comparison.slow_step if name in comparison.slow else 1 for name in comparison.methods}
     for layer in comparison.layers:
+        deeper = layer != comparison.layers[0]
+        steps = {name: step for name, step in every.items() if not (deeper and name in comparison.layerless)}
         explainer = Explainer(network, [layer])
         tuned, found = (slice_maps(explainer, settings, steps, slices) for slices in (tuning, test))
         for method in tuned:

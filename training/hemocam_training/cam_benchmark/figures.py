@@ -24,6 +24,10 @@ WINDOW_HU = (-20, 90)
 MAP_ONLY, TRUTH_ONLY, BOTH = (213, 94, 0), (0, 158, 115), (240, 228, 66)
 
 
+#: Width of a panel, height of its title, height of the line below all panels.
+PANEL_INCH, TITLE_INCH, NOTE_INCH = 1.6, 0.24, 0.4
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """One picture of a figure.
@@ -51,7 +55,7 @@ def draw_panels(
     *,
     columns: int = 6,
     note: str = "",
-    colours: int = 128,
+    colours: int = 256,
 ) -> None:
     """Writes a figure: the same slice in every panel, the truth outlined.
 
@@ -66,9 +70,9 @@ def draw_panels(
     """
     crop = _head_box(hu)
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1.75 * columns, 2.15 * rows + 0.45), squeeze=False, facecolor="white"
-    )
+    tall = hu[crop].shape[0] / hu[crop].shape[1]
+    height = rows * (PANEL_INCH * tall + TITLE_INCH) + NOTE_INCH
+    figure, axes = plt.subplots(rows, columns, figsize=(PANEL_INCH * columns, height), squeeze=False, facecolor="white")
     for axis in axes.flat:
         axis.axis("off")
     for axis, panel in zip(axes.flat, panels, strict=False):
@@ -82,7 +86,7 @@ def draw_panels(
         ]
         figure.legend(handles=handles, loc="lower right", ncol=3, frameon=False, fontsize=8)
     figure.text(0.01, 0.012, note, fontsize=8, va="bottom")
-    figure.tight_layout(rect=(0, 0.4 / (2.15 * rows + 0.45), 1, 1), pad=0.3, w_pad=0.2, h_pad=0.5)
+    figure.tight_layout(rect=(0, NOTE_INCH / height, 1, 1), pad=0.3, w_pad=0.2, h_pad=0.3)
     figure.savefig(out, dpi=110)
     plt.close(figure)
     if colours:
@@ -105,7 +109,8 @@ def _draw(
         peak = float(np.nan_to_num(panel.activation_map).max())
         largest = peak if panel.largest is None else panel.largest
         share = score_image(panel.activation_map, hu.shape) / 255 * (max(peak, 0) / largest if largest > 0 else 0)
-        axis.imshow(share[crop], cmap="inferno", vmin=0, vmax=1, alpha=0.55)
+        # A value near zero leaves the slice as it is.
+        axis.imshow(share[crop], cmap="inferno", vmin=0, vmax=1, alpha=np.clip(share[crop] * 1.6, 0, 0.65))
     if panel.mask is not None and truth is not None:
         axis.imshow(overlap_image(panel.mask, truth)[crop])
     elif truth is not None and truth.any():
@@ -115,7 +120,7 @@ def _draw(
 
 def _head_box(hu: NDArray[np.int16]) -> tuple[slice, slice]:
     """The part of the slice that holds the head, with a little air around it."""
-    inside = hu > -300
+    inside = hu > 0
     wide = inside.sum(axis=1) > 0.08 * hu.shape[1], inside.sum(axis=0) > 0.08 * hu.shape[0]
     box = []
     for used, length in zip(wide, hu.shape, strict=True):
@@ -129,5 +134,5 @@ def _reduce(path: Path, colours: int) -> None:
     from PIL import Image
 
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(colours, dither=Image.Dither.FLOYDSTEINBERG)
+        small = picture.convert("RGB").quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
