@@ -9,8 +9,9 @@ from torch import Tensor
 
 #: Memory that the variants of one block, and what the network makes of them, should stay below.
 BLOCK_BYTES = 256 << 20
-#: Below 16 rows torch leaves 1×1 convolutions to a slower kernel on one CPU thread, and gains nothing above 32.
-MOST_ROWS = 32
+#: Fewer leave 1×1 convolutions to a slower kernel on one CPU thread. More make values of the network so large (32 MB)
+#: that glibc gives each back to the system and asks for it again, which took a third longer per row.
+MOST_ROWS = 16
 
 
 def rows_per_block(bytes_per_row: int, block_bytes: int = BLOCK_BYTES) -> int:
