@@ -14,7 +14,7 @@ from HemoCAMLib.errors import InputRefused
 from HemoCAMLib.followup.sampling import Points, TrueSampler
 
 #: Grid on which scans are aligned; a follow-up is read to a few millimetres, and volumes do not depend on it.
-GRID_MM = 2.0
+GRID_MM = 2.5
 
 #: Densities beyond these say nothing about where the head lies.
 SHOWN_HU = (-300.0, 700.0)
@@ -59,8 +59,8 @@ class Alignment:
 def align(first: HeadCT, second: HeadCT) -> Alignment:
     """Finds the rigid transform between two scans of one head.
 
-    Mattes mutual information on a 2 mm grid made from true slice positions, three starting angles, then three
-    resolutions, in SimpleITK's registration framework; the same input gives the same result.
+    Mattes mutual information on a 2.5 mm grid made from true slice positions, three starting angles, then three
+    resolutions, in SimpleITK's registration framework; the same input gives the same result to a micrometre.
 
     Raises:
         InputRefused: ``CT_NOT_ALIGNED``, the heads do not fit: another patient, or too little in common.
@@ -130,7 +130,7 @@ def _best_start(fixed: sitk.Image, moving: sitk.Image) -> sitk.Euler3DTransform:
 
 
 def _refined(fixed: sitk.Image, moving: sitk.Image, start: sitk.Euler3DTransform) -> sitk.Euler3DTransform:
-    return _searched(fixed, moving, start, [Level(4, 4.0, 0.5), Level(2, 2.0, 0.2), Level(1, 1.0, 0.05)])[1]
+    return _searched(fixed, moving, start, [Level(4, 4.0, 0.5), Level(2, 2.0, 0.2), Level(1, 1.0, 0.04)])[1]
 
 
 @dataclass(frozen=True)
@@ -162,10 +162,10 @@ def _searched(
     method.SetSmoothingSigmasPerLevel([level.sigma_mm for level in levels])
     method.SmoothingSigmasAreSpecifiedInPhysicalUnitsOn()
     method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=2.0, minStep=1e-3, numberOfIterations=100, relaxationFactor=0.6
+        learningRate=2.0, minStep=1e-3, numberOfIterations=60, relaxationFactor=0.6
     )
     method.SetOptimizerScalesFromPhysicalShift()
-    # The order in which threads add up would change the last digits from run to run.
+    # The order in which threads add up would change where the search ends from run to run.
     method.SetNumberOfThreads(1)
     method.SetInitialTransform(transform, inPlace=True)
     method.Execute(fixed, moving)
