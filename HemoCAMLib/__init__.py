@@ -21,6 +21,7 @@ __all__ = [
     "WorkerFailed",
     "__version__",
     "analyze",
+    "compare",
     "export_dicom",
     "head_ct_from_array",
     "read_head_ct",
@@ -35,6 +36,7 @@ _HOMES = {
     "PlainWorker": "HemoCAMLib.run.plain",
     "Result": "HemoCAMLib.run.result",
     "export_dicom": "HemoCAMLib.export",
+    "compare": "HemoCAMLib.measure.agreement",
     "write_sample": "HemoCAMLib.sample",
 }
 

@@ -110,7 +110,7 @@ def _volume_table(agreement: Agreement) -> Table:
             _name(name),
             _number(volume.prediction_ml, 1),
             _number(volume.truth_ml, 1),
-            f"{volume.difference_ml:+.1f}",
+            f"{round(volume.difference_ml, 1) + 0.0:+.1f}",
             "" if volume.difference_percent is None else f"{volume.difference_percent:+.0f}",
             _number(detection.sensitivity, 2),
             _number(detection.specificity, 2),
@@ -127,7 +127,8 @@ def _name(structure: str) -> Text:
 
 
 def _number(value: float | None, decimals: int = 3) -> str:
-    return "" if value is None else f"{value:.{decimals}f}"
+    # Adding 0.0 turns what rounds to minus nothing into nothing.
+    return "" if value is None else f"{round(value, decimals) + 0.0:.{decimals}f}"
 
 
 def _interval(interval: Interval, decimals: int = 2) -> str:

@@ -31,6 +31,7 @@ def compare_from_command_line(
     *,
     table: Path | None,
     mapping: str,
+    prediction_mapping: str,
     out: Path | None,
     overlap_only: bool,
     lesion_iou: float,
@@ -44,6 +45,7 @@ def compare_from_command_line(
         truth: segmentation; None with a table.
         table: CSV of cases.
         mapping: name of a data set, or JSON file; empty goes by names.
+        prediction_mapping: the same for the prediction's labels; empty takes plain values for HemoCAM's own.
         out: folder for the results; None writes none.
         overlap_only: leave out distances, lesions and slices.
         lesion_iou: IoU from which lesions match; 0 matches by touch.
@@ -57,14 +59,16 @@ def compare_from_command_line(
     if table is not None:
         if prediction is not None:
             raise UsageError("USAGE_COMPARE", "Give a table or a pair, not both.", "Leave out one of them.")
-        return _compare_table(table, options, mapping, out, seed, as_json)
+        return _compare_table(table, options, (mapping or None, prediction_mapping or None), out, seed, as_json)
     if prediction is None or truth is None:
         raise UsageError(
             "USAGE_COMPARE",
             "A prediction and a truth are needed.",
             "hemocam compare PREDICTION TRUTH, or --table FILE.",
         )
-    agreement = compare(prediction, truth, mapping or None, options=options)
+    agreement = compare(
+        prediction, truth, mapping or None, prediction_mapping=prediction_mapping or None, options=options
+    )
     if out is not None:
         write_agreement(agreement, out)
     if as_json:
@@ -77,10 +81,16 @@ def compare_from_command_line(
 
 
 def _compare_table(
-    table: Path, options: CompareOptions, mapping: str, out: Path | None, seed: int, as_json: bool
+    table: Path,
+    options: CompareOptions,
+    mappings: tuple[str | None, str | None],
+    out: Path | None,
+    seed: int,
+    as_json: bool,
 ) -> int:
     cases = read_cases(table)
-    if mapping:
+    # A map that no case could use is refused before the first.
+    for mapping in filter(None, mappings):
         read_mapping(mapping)
     # Rows per slice of every case would fill memory and are not kept.
     options = replace(options, slices=False)
@@ -94,7 +104,9 @@ def _compare_table(
             dice = outcome["any"].dice
             console.print(Text(done + ("both are empty" if dice is None else f"Dice {dice:.3f}")))
 
-    cohort = compare_cases(cases, options=options, mapping=mapping or None, seed=seed, on_case=tell)
+    cohort = compare_cases(
+        cases, options=options, mapping=mappings[0], prediction_mapping=mappings[1], seed=seed, on_case=tell
+    )
     files = write_cohort(cohort, out) if out is not None else []
     if as_json:
         write_json(cohort.to_dict())

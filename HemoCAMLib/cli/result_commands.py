@@ -48,6 +48,9 @@ def compare_segmentations(
             show_default="by names",
         ),
     ] = "",
+    prediction_map: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="The same for the prediction.", show_default="by names, or hemocam")
+    ] = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for JSON, CSV and figures.", show_default=False)
     ] = None,
@@ -71,6 +74,7 @@ def compare_segmentations(
         truth,
         table=table,
         mapping=mapping,
+        prediction_mapping=prediction_map,
         out=out,
         overlap_only=overlap_only,
         lesion_iou=lesion_iou,

@@ -291,9 +291,21 @@ def test_a_dicom_seg_without_its_empty_slices_is_put_back_among_them(tmp_path: P
     part = write_seg(tmp_path / "part.dcm", series, {"SDH": sdh}, "BINARY", omit=True)
     assert len(read_segmentation(part).members) == 3
     agreement = compare(whole, part)
-    assert agreement.grid == "resampled"
+    assert agreement.grid == "same"
     assert agreement["SDH"].dice == 1
     assert not any("covers" in note for note in agreement.notes)
+    # On another grid the gaps between its slices stay gaps.
+    shifted = tilted_series()
+    for dataset in shifted:
+        dataset.ImagePositionPatient = [0.2, 0.1, float(dataset.ImagePositionPatient[2])]
+    elsewhere = write_seg(tmp_path / "else.dcm", shifted, {"SDH": sdh}, "BINARY", omit=False)
+    agreement = compare(elsewhere, part)
+    assert agreement.grid == "resampled"
+    assert agreement["SDH"].dice == 1
+    # The first two are 4 mm apart along the normal; towards a gap a slice reaches half its nominal 5 mm.
+    extents_mm = np.array([2.0 + 2.0, 2.0 + 2.5, 2.5 + 2.5])
+    expected_ml = extents_mm.sum() * 6 * 7 * 0.9 * 0.8 / 1000
+    assert agreement["SDH"].volume.truth_own_grid_ml == pytest.approx(expected_ml, rel=1e-3)
 
 
 def test_overlapping_dicom_segments_keep_both(tmp_path: Path) -> None:

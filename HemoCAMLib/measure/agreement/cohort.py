@@ -171,6 +171,7 @@ def compare_cases(
     *,
     options: CompareOptions = EVERYTHING,
     mapping: str | None = None,
+    prediction_mapping: str | None = None,
     seed: int = 0,
     on_case: Callable[[Case, Agreement | HemoCAMError], None] = lambda case, outcome: None,
 ) -> Cohort:
@@ -180,6 +181,7 @@ def compare_cases(
         cases: from :func:`read_cases`.
         options: what to compute; rows per slice are never kept.
         mapping: for cases without one of their own.
+        prediction_mapping: for the predictions of all cases.
         seed: of the bootstrap.
         on_case: called after every case.
     """
@@ -190,7 +192,13 @@ def compare_cases(
     for case in cases:
         patient = patients.setdefault(case.patient or f"\0{case.number}", len(patients) + 1)
         try:
-            agreement = compare(case.prediction, case.truth, case.mapping or mapping, options=options)
+            agreement = compare(
+                case.prediction,
+                case.truth,
+                case.mapping or mapping,
+                prediction_mapping=prediction_mapping,
+                options=options,
+            )
         except (HemoCAMError, MemoryError) as error:
             refusal = error if isinstance(error, HemoCAMError) else out_of_memory()
             fields = {name: text for name, text in refusal.as_dict().items() if name != "detail"}

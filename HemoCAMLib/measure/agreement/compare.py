@@ -24,7 +24,7 @@ from HemoCAMLib.measure.agreement.agreement import (
 from HemoCAMLib.measure.agreement.detection import detect_slices
 from HemoCAMLib.measure.agreement.lesions import compare_lesions, find_lesions
 from HemoCAMLib.measure.agreement.overlap import OverlapCounts, common_window, count_overlap, ratio
-from HemoCAMLib.measure.agreement.resample import one_step_reading, resample_nearest, same_grid
+from HemoCAMLib.measure.agreement.resample import one_step_reading, place_slices, resample_nearest, same_grid
 from HemoCAMLib.measure.agreement.segmentation import Segmentation, segmentation_of_labels
 from HemoCAMLib.measure.agreement.structures import STRUCTURES, Members, mask_of
 from HemoCAMLib.measure.agreement.surface import (
@@ -107,6 +107,9 @@ def _on_grid_of(prediction: Segmentation, truth: Segmentation) -> tuple[Members,
             "compared voxel for voxel at the scan's true positions."
         )
         return truth.members, "same", (note,)
+    placed = place_slices(truth, prediction.geometry, shape) if truth.extents_mm is not None else None
+    if placed is not None:
+        return placed, "same", ()
     resampled = resample_nearest(truth, prediction.geometry, (shape[0], shape[1], shape[2]))
     if resampled.covered == 0 or (truth.members.any() and not resampled.members.any()):
         raise InputRefused(
@@ -133,7 +136,7 @@ def _compare(
     subtypes = [name for name in SUBTYPE_NAMES if name in prediction.subtypes and name in truth_source.subtypes]
     window = common_window(prediction.members, truth)
     counts = count_overlap(prediction.members, truth, window)
-    own_ml = truth_source.volume_ml
+    own_ml = _own_volumes_ml(truth, truth_source, counts)
     comparison = _Comparison(prediction, truth, window, counts, options)
     names = (ANY, *subtypes)
     with ThreadPoolExecutor(max_workers=min(len(names), os.cpu_count() or 1)) as pool:
@@ -148,6 +151,14 @@ def _compare(
         truth_kind=truth_source.kind,
         mapping=truth_source.mapping,
     )
+
+
+def _own_volumes_ml(truth: Members, source: Segmentation, counts: OverlapCounts) -> dict[str, float]:
+    """Volumes of the truth on its own grid; where its voxels were not moved they have been counted already."""
+    if truth is not source.members:
+        return source.volume_ml
+    slice_ml = source.slice_extents_mm * source.geometry.pixel_area_mm2 / 1000
+    return {name: float(slice_ml @ counts.truth[:, column]) for column, name in enumerate(STRUCTURES)}
 
 
 def _subtype_notes(prediction: Segmentation, truth: Segmentation) -> list[str]:

@@ -19,7 +19,12 @@ AGREEMENT_JSON, SLICES_CSV, LESIONS_CSV = "agreement.json", "agreement_slices.cs
 
 
 def compare(
-    prediction: str | Path, truth: str | Path, mapping: Map = None, *, options: CompareOptions = EVERYTHING
+    prediction: str | Path,
+    truth: str | Path,
+    mapping: Map = None,
+    *,
+    prediction_mapping: Map = None,
+    options: CompareOptions = EVERYTHING,
 ) -> Agreement:
     """Compares what lies in two places.
 
@@ -28,13 +33,14 @@ def compare(
         truth: NIfTI, NRRD, Slicer's ``.seg.nrrd``, DICOM SEG, or another run folder.
         mapping: what the truth's labels mean: the name of a data set (``hemocam``, ``bhsd``, ``physionet``,
             ``instance``, ``totalsegmentator``, ``blast-ct``, ``binary``), a JSON file or a table; None goes by names.
+        prediction_mapping: the same for a prediction from elsewhere; None takes plain values for HemoCAM's own.
         options: what to compute.
 
     Raises:
         InputRefused: one cannot be read or understood, or they have no place in common.
         UsageError: ``USAGE_MAP``.
     """
-    predicted = read_segmentation(prediction, role="prediction")
+    predicted = read_segmentation(prediction, prediction_mapping, role="prediction")
     return compare_segmentations(predicted, read_segmentation(truth, mapping), options)
 
 

@@ -92,7 +92,7 @@ def segmentation_of_source(
         if lookup.any():
             members |= lookup[source.layers[layer]]
     notes = list(source.notes)
-    if mapping is None and dataset and role == "truth":
+    if mapping is None and dataset and (role, dataset) != ("prediction", "hemocam"):
         notes.append(f"The {role}'s label values were read as those of {dataset}.")
     if mapping is None and not dataset and not source.named and len(targets) == 1:
         notes.append(

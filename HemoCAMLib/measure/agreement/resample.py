@@ -77,6 +77,22 @@ def one_step_reading(
     return min(own_mm) * (1 - _SAME_STEP) < step_mm < max(own_mm) * (1 + _SAME_STEP)
 
 
+def place_slices(source: Segmentation, geometry: SliceGeometry, shape: tuple[int, ...]) -> Members | None:
+    """The source's slices among those of a stack, where each is one of them; None where one is not.
+
+    A DICOM SEG leaves its empty slices out: the rest has other extents, but the same voxels.
+    """
+    if shape[1:] != source.members.shape[1:] or not same_in_plane(geometry, source.geometry, shape):
+        return None
+    apart_mm = np.linalg.norm(source.geometry.positions_mm[:, None] - geometry.positions_mm[None], axis=2)
+    places = apart_mm.argmin(axis=1)
+    if apart_mm.min(axis=1).max() >= max(SAME_SLICE_MM, SAME_PIXEL * min(geometry.pixel_spacing_mm)):
+        return None
+    members = np.zeros(shape, np.uint8)
+    members[places] = source.members
+    return members
+
+
 def resample_nearest(source: Segmentation, geometry: SliceGeometry, shape: tuple[int, int, int]) -> Resampled:
     """The members of the source voxel in which each voxel centre of a grid lies; 0 outside the source.
 
