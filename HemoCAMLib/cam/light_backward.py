@@ -18,11 +18,13 @@ class MeanOverPositions(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.size = x.shape
-        return x.mean((2, 3), keepdim=True)
+        mean: Tensor = x.mean((2, 3), keepdim=True)
+        return mean
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return (gradients[0] / (ctx.size[2] * ctx.size[3])).expand(ctx.size)
+        share: Tensor = gradients[0] / (ctx.size[2] * ctx.size[3])
+        return share.expand(ctx.size)
 
 
 def mean_over_positions(x: Tensor) -> Tensor:
@@ -41,6 +43,7 @@ def lighten(graph: fx.Graph) -> None:
 
 def without_clones(module: nn.Module) -> None:
     """Makes activations ordinary whose gradient needs their input: in place they would copy it first."""
+    part: Any
     for part in module.modules():
         if getattr(part, "inplace", None) is True and not isinstance(part, nn.ReLU):
             part.inplace = False

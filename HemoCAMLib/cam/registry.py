@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from HemoCAMLib.cam import closed_form, decomposition, full_grad, gradient, segmentation
+from HemoCAMLib.cam import closed_form, decomposition, full_grad, gradcam_adapter, gradient, segmentation
 from HemoCAMLib.cam.layer_pass import CamMethod, LayerPass, checked_classes
 from HemoCAMLib.cam.perturbation import ablation_cam, score_cam
 from HemoCAMLib.errors import UsageError
@@ -88,13 +88,15 @@ def register_method(name: str, method: CamMethod, **properties: Any) -> None:
 
 
 def find_method(name: str) -> MethodEntry:
-    """The method of that name.
+    """The method of that name; ``gradcam:NAME`` is a method of the grad-cam library.
 
     Raises:
         UsageError: ``USAGE_CAM_METHOD``; the advice lists the nearest names first.
     """
     if name in _METHODS:
         return _METHODS[name]
+    if name.startswith(gradcam_adapter.PREFIX):
+        return MethodEntry(gradcam_adapter.library_method(name), scaling=gradcam_adapter.SCALING)
     near = get_close_matches(name, _METHODS, n=3, cutoff=0.5)
     others = [other for other in method_names() if other not in near]
     raise UsageError(

@@ -88,7 +88,7 @@ def split(network: nn.Module, layers: Sequence[str]) -> SplitNetwork:
     if not isinstance(result, fx.Node):
         raise _not_traceable("the network gives more than one tensor")
     for name in layers:
-        if result not in tails[name]:
+        if result not in tails[name] and result is not traced.layer_nodes[name]:
             raise _wrong_layer(name, "does not reach the class scores", "Choose a layer that they are computed from.")
     (stacks,) = (node for node in traced.graph.nodes if node.op == "placeholder")
     of_the_run = {stacks, *_descendants(stacks)}

@@ -16,11 +16,18 @@ def check_architecture(name: object, arguments: object) -> dict[str, Any]:
     :func:`HemoCAMLib.model.encoders.checked_encoder_name`.
 
     Raises:
-        ModelRefused: ``MODEL_UNKNOWN_ARCHITECTURE``, ``MODEL_ARCHITECTURE_ARGUMENTS``.
+        ModelRefused: ``MODEL_UNKNOWN_ARCHITECTURE``, ``MODEL_ARCHITECTURE_ARGUMENTS``, ``MODEL_SEGMENTS``.
 
     >>> check_architecture("lse-unet", {"encoder": "resnet10t", "r": 3})
     {'encoder': 'resnet10t', 'r': 3.0}
     """
+    if isinstance(name, str) and name in _SEGMENTATION_ARGUMENTS:
+        raise ModelRefused(
+            "MODEL_SEGMENTS",
+            "The model gives classes of pixels, not the probabilities of slices that an analysis needs.",
+            "Use a model that classifies slices.",
+            f"architecture name {name!r}",
+        )
     if not isinstance(name, str) or name not in _ARGUMENTS:
         raise ModelRefused(
             "MODEL_UNKNOWN_ARCHITECTURE",
@@ -36,6 +43,28 @@ def check_architecture(name: object, arguments: object) -> dict[str, Any]:
         raise _refused(name, f"unknown arguments {unknown}")
     if "encoder" not in arguments:
         raise _refused(name, "the argument encoder is missing")
+    return {key: allowed[key](name, value) for key, value in arguments.items()}
+
+
+def check_segmentation_architecture(name: object, arguments: object) -> dict[str, Any]:
+    """The arguments if this is a segmentation network and takes exactly such arguments.
+
+    Raises:
+        ModelRefused: ``MODEL_UNKNOWN_ARCHITECTURE``, ``MODEL_ARCHITECTURE_ARGUMENTS``.
+    """
+    if not isinstance(name, str) or name not in _SEGMENTATION_ARGUMENTS:
+        raise ModelRefused(
+            "MODEL_UNKNOWN_ARCHITECTURE",
+            "There is no such segmentation network.",
+            f"Known are {', '.join(sorted(_SEGMENTATION_ARGUMENTS))}.",
+            f"architecture name {str(name)[:80]!r}",
+        )
+    if not isinstance(arguments, Mapping):
+        raise _refused(name, "the arguments are not a table of names and values")
+    allowed = _SEGMENTATION_ARGUMENTS[name]
+    unknown = [str(key)[:40] for key in arguments if key not in allowed]
+    if unknown:
+        raise _refused(name, f"unknown arguments {unknown}")
     return {key: allowed[key](name, value) for key, value in arguments.items()}
 
 
@@ -68,6 +97,18 @@ def _image_size(architecture: str, value: object) -> list[int] | None:
     raise _refused(architecture, f"image_size is {str(value)[:80]!r}, not two numbers from 32 to 2048")
 
 
+def _level_channels(architecture: str, value: object) -> list[int]:
+    if isinstance(value, list | tuple) and 2 <= len(value) <= 7 and all(_is_count(item, 1, 4096) for item in value):
+        return list(value)
+    raise _refused(architecture, f"channels is {str(value)[:80]!r}, not two to seven numbers from 1 to 4096")
+
+
+def _residual_units(architecture: str, value: object) -> int:
+    if isinstance(value, int) and _is_count(value, 0, 8):
+        return value
+    raise _refused(architecture, f"residual_units is {str(value)[:40]!r}, not a number from 0 to 8")
+
+
 def _is_count(value: object, lowest: int, highest: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
 
@@ -83,4 +124,8 @@ def _refused(architecture: str, detail: str) -> ModelRefused:
 _ARGUMENTS: dict[str, dict[str, Callable[[str, object], Any]]] = {
     "lse-unet": {"encoder": _encoder, "r": _sharpness, "decoder_channels": _decoder_channels},
     "timm-classifier": {"encoder": _encoder, "image_size": _image_size},
+}
+
+_SEGMENTATION_ARGUMENTS: dict[str, dict[str, Callable[[str, object], Any]]] = {
+    "monai-unet": {"channels": _level_channels, "residual_units": _residual_units},
 }

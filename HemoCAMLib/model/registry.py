@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from HemoCAMLib.errors import ModelRefused
-from HemoCAMLib.model.architecture import check_architecture
+from HemoCAMLib.model.architecture import check_architecture, check_segmentation_architecture
 from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.folding import folded
 from HemoCAMLib.model.heads import Head
 from HemoCAMLib.model.lse_unet import LseUNet
 from HemoCAMLib.model.metadata import BundleMetadata
+from HemoCAMLib.model.segmentation_unet import SegmentationUNet
 from HemoCAMLib.model.state import checked_state
 from HemoCAMLib.model.timm_classifier import TimmClassifier
 
@@ -63,15 +64,26 @@ def build_network(
     'merge.0'
     """
     checked = check_architecture(name, arguments)
-    if isinstance(class_count, bool) or not isinstance(class_count, int) or not 1 <= class_count <= 1000:
-        raise ModelRefused(
-            "MODEL_ARCHITECTURE_ARGUMENTS", "The model's number of classes is not usable.", detail=repr(class_count)
-        )
     builders: dict[str, type[LseUNet] | type[TimmClassifier]] = {
         "lse-unet": LseUNet,
         "timm-classifier": TimmClassifier,
     }
-    return builders[name](class_count=class_count, pretrained=pretrained, **checked)
+    return builders[name](class_count=_checked_count(class_count), pretrained=pretrained, **checked)
+
+
+def build_segmentation_network(name: str, arguments: Mapping[str, Any], class_count: int) -> SegmentationUNet:
+    """A segmentation network with fresh weights, in training mode; its logits are [N, C, H, W].
+
+    Args:
+        name: ``monai-unet``.
+        arguments: ``channels`` and ``residual_units``, both optional.
+        class_count: number of classes, 1 to 1000.
+
+    Raises:
+        ModelRefused: ``MODEL_UNKNOWN_ARCHITECTURE``, ``MODEL_ARCHITECTURE_ARGUMENTS``, ``MODEL_PACKAGE``.
+    """
+    checked = check_segmentation_architecture(name, arguments)
+    return SegmentationUNet(_checked_count(class_count), **checked)
 
 
 def load_network(
@@ -98,6 +110,14 @@ def load_network(
         generator = torch.Generator().manual_seed(0)
         network, _ = folded(network, torch.rand(1, 3, *metadata.input_size, generator=generator))
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _checked_count(class_count: object) -> int:
+    if isinstance(class_count, bool) or not isinstance(class_count, int) or not 1 <= class_count <= 1000:
+        raise ModelRefused(
+            "MODEL_ARCHITECTURE_ARGUMENTS", "The model's number of classes is not usable.", detail=repr(class_count)
+        )
+    return class_count
 
 
 def _check_description(metadata: BundleMetadata, network: LseUNet | TimmClassifier) -> None:

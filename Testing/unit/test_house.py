@@ -46,7 +46,7 @@ ROOMS = (
 #: Modules that may import torch; everything else is host side.
 WORKER_SIDE = re.compile(
     r"HemoCAMLib\.(cam(\..*)?"
-    r"|model\.(encoders|folding|heads|lse_unet|registry|state|timm_classifier|torchvision_guard)"
+    r"|model\.(encoders|folding|heads|lse_unet|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
     r"|run\.(worker|pipeline|scan_run|networks|compute)"
     r"|cli\.device_probe)"
 )
