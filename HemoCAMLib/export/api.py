@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from HemoCAMLib.ct import ScanWarning
 from HemoCAMLib.ct.reader import quiet_pydicom
-from HemoCAMLib.errors import HemoCAMError, UsageError, WorkerFailed
+from HemoCAMLib.errors import HemoCAMError, UsageError, out_of_memory
 from HemoCAMLib.export.headers import broken_header, fresh_uid
 from HemoCAMLib.export.origin import Origin
 from HemoCAMLib.export.parametric_map import build_map
 from HemoCAMLib.export.segmentation import build_segmentation, find_segments
-from HemoCAMLib.export.source import SourceSeries, open_source
+from HemoCAMLib.export.source import SourceSeries, damaged_run, open_source
 from HemoCAMLib.export.structured_report import build_report
 from HemoCAMLib.model import find_model
 from HemoCAMLib.run.folder import RunFolder
@@ -82,6 +84,8 @@ def export_dicom(
             objects, notices = _build(result, series, heat_maps)
         except HemoCAMError:
             raise
+        except MemoryError:
+            raise out_of_memory() from None
         except Exception as error:  # highdicom raises many kinds on odd headers; their text may hold a patient's
             raise broken_header(error) from None
         _write(folder, objects)
@@ -118,12 +122,23 @@ def _build(result: Result, source: SourceSeries, heat_maps: bool) -> tuple[dict[
         )
     objects[REPORT_NAME] = build_report(result, source, segments, segmentation, origin)
     if heat_maps:
-        series_uid, activation = fresh_uid(), result.activation
-        classes = _classes(result)
+        classes, series_uid = _classes(result), fresh_uid()
+        activation = _activation(result, (len(classes), source.ct.shape[0]))
         for number, subtype in enumerate((one for one in SUBTYPES if one.name in classes), start=1):
             values = activation[classes.index(subtype.name)]
             objects[_map_name(subtype.name)] = build_map(source, subtype, values, origin, series_uid, number)
     return objects, notices
+
+
+def _activation(result: Result, shape: tuple[int, int]) -> NDArray[np.float16]:
+    """The run's maps [class, slice, rows, columns], if they are there."""
+    try:
+        activation = result.activation
+    except (OSError, ValueError, EOFError):
+        raise damaged_run("The activation maps of this run are missing or cannot be read.") from None
+    if activation.ndim != 4 or activation.shape[:2] != shape:
+        raise damaged_run("The activation maps of this run do not fit its scan.")
+    return activation
 
 
 def _classes(result: Result) -> list[str]:
@@ -133,11 +148,7 @@ def _classes(result: Result) -> list[str]:
         return [str(name) for name in named]
     metadata = find_model(RunFolder(result.folder).read_job().model).metadata
     if metadata.weights_sha256 != result.fields["model"]["checksum"]:
-        raise WorkerFailed(
-            "WORKER_RUN_DAMAGED",
-            "The model that made this run is no longer there, so its maps cannot be told apart.",
-            "Run the analysis again.",
-        )
+        raise damaged_run("The model that made this run is no longer there, so its maps cannot be told apart.")
     return list(metadata.subtypes)
 
 

@@ -43,12 +43,6 @@ class SourceSeries:
         """Whether the planes are frames of one file with functional groups (Enhanced CT, DICOM PS3.3 A.38)."""
         return "PerFrameFunctionalGroupsSequence" in self.headers[0]
 
-    @property
-    def canonical_labels(self) -> NDArray[np.uint8]:
-        """uint8 [slice, row, column] in the order of ``result.json``'s slices; a view."""
-        view: NDArray[np.uint8] = self.ct.grid.to_canonical(self.labels)  # type: ignore[assignment]
-        return view
-
 
 def open_source(result: Result, source: str | os.PathLike[str]) -> SourceSeries:
     """Reads the series that a run was made from and refuses every other one.
@@ -103,16 +97,16 @@ def _labels(result: Result, ct: HeadCT) -> NDArray[np.uint8]:
     try:
         labels = result.labels
     except RuntimeError:  # SimpleITK's own, whose text holds the path
-        raise _damaged("The label map of this run is missing or cannot be read.") from None
+        raise damaged_run("The label map of this run is missing or cannot be read.") from None
     planes = (len(ct.source.planes), *labels.shape[1:])
     if labels.dtype != np.uint8 or labels.ndim != 3 or labels.shape != planes:
-        raise _damaged("The label map of this run has another shape than its scan.")
+        raise damaged_run("The label map of this run has another shape than its scan.")
     canonical = ct.grid.to_canonical(labels)
     if canonical.shape != ct.shape or labels.max() > SUBTYPES[-1].label:
-        raise _damaged("The label map of this run does not fit its scan.")
+        raise damaged_run("The label map of this run does not fit its scan.")
     measured = volumes_ml(canonical, ct)  # type: ignore[arg-type]
     if any(abs(measured[name] - result.volume_ml[name]) > _SAME_VOLUME_ML for name in measured):
-        raise _damaged("The label map of this run was changed after it was measured.")
+        raise damaged_run("The label map of this run was changed after it was measured.")
     return labels
 
 
@@ -128,5 +122,6 @@ def volumes_ml(labels: NDArray[np.uint8], ct: HeadCT) -> dict[str, float]:
     return {subtype.name: float(by_label[subtype.label]) for subtype in SUBTYPES}
 
 
-def _damaged(message: str) -> WorkerFailed:
+def damaged_run(message: str) -> WorkerFailed:
+    """The refusal of a run whose files do not belong together."""
     return WorkerFailed("WORKER_RUN_DAMAGED", message, "Run the analysis again.")

@@ -353,6 +353,17 @@ def test_labels_that_were_changed_after_measuring_are_refused(result: Result, sc
     assert refusal(run, scan, tmp_path / "out").code == "WORKER_RUN_DAMAGED"
 
 
+def test_maps_that_are_missing_or_of_another_scan_are_refused(result: Result, scan: Path, tmp_path: Path) -> None:
+    run = RunFolder(copy_of(result.folder, tmp_path / "run"))
+    np.save(run.activation_path, result.activation[:, :-1])
+    assert refusal(run.path, scan, tmp_path / "out", heat_maps=True).code == "WORKER_RUN_DAMAGED"
+    run.activation_path.write_bytes(b"\x93NUMPY")
+    assert refusal(run.path, scan, tmp_path / "out", heat_maps=True).code == "WORKER_RUN_DAMAGED"
+    run.activation_path.unlink()
+    assert refusal(run.path, scan, tmp_path / "out", heat_maps=True).code == "WORKER_RUN_DAMAGED"
+    assert export_dicom(run.path, scan, tmp_path / "out").maps == {}
+
+
 def test_a_run_that_does_not_tell_its_classes_asks_the_model(
     result: Result, scan: Path, tiny_bundle: Path, other_tiny_bundle: Path, tmp_path: Path
 ) -> None:
