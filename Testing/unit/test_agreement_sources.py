@@ -15,9 +15,17 @@ from highdicom.seg import SegmentDescription
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 
-from HemoCAMLib.ct.orientation import grid_from_affine
+from HemoCAMLib.ct import read_head_ct
+from HemoCAMLib.ct.orientation import canonical_geometry, grid_from_affine, reorientation_of
 from HemoCAMLib.errors import InputRefused, UsageError, error_from_dict
-from HemoCAMLib.measure.agreement import STRUCTURES, compare, read_segmentation
+from HemoCAMLib.measure.agreement import (
+    OVERLAP_ONLY,
+    STRUCTURES,
+    Segmentation,
+    compare,
+    compare_segmentations,
+    read_segmentation,
+)
 from HemoCAMLib.measure.agreement.mapping import (
     KNOWN_MAPPINGS,
     SourceSegment,
@@ -330,8 +338,6 @@ def run_folder(tmp_path: Path) -> Path:
         [orientation[:3] * 0.8, orientation[3:] * 0.9, (positions[-1] - positions[0]) / 7], axis=1
     )
     grid = grid_from_affine((8, 20, 24), affine)
-    from HemoCAMLib.ct.orientation import canonical_geometry, reorientation_of
-
     _, stored = canonical_geometry(grid, reorientation_of(grid), None)
     write_labels_nrrd(folder / "labels.nrrd", lambda index: labels[index], (8, 20, 24), stored)
     slices = [
@@ -404,3 +410,23 @@ def test_damaged_and_foreign_files_are_refused_in_one_sentence(tmp_path: Path) -
     with pytest.raises(InputRefused) as refusal:
         read_segmentation(tmp_path / "nowhere")
     assert refusal.value.code == "TRUTH_NOT_FOUND"
+
+
+def test_a_mask_drawn_on_itks_reading_of_a_real_tilted_series_fits_voxel_for_voxel(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    ct = read_head_ct(shared_data / "ge_tilt_headct_dicom")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(shared_data / "ge_tilt_headct_dicom")))
+    mask = tmp_path / "mask.nii.gz"
+    sitk.WriteImage(sitk.BinaryThreshold(reader.Execute(), 60, 90), str(mask))
+    true = (ct.hu >= 60) & (ct.hu <= 90)
+    prediction = Segmentation(np.where(true, np.uint8(UNSPECIFIED), np.uint8(0)), ct.geometry, ())
+    agreement = compare_segmentations(prediction, read_segmentation(mask), OVERLAP_ONLY)
+    assert agreement.grid == "same"
+    assert agreement["any"].dice == 1
+    # Steps of 4 and 7 mm along the normal, of which ITK makes 5.6 mm throughout.
+    volume = agreement["any"].volume
+    slice_ml = ct.geometry.extents_mm * ct.geometry.pixel_area_mm2 / 1000
+    assert volume.truth_ml == pytest.approx(float(slice_ml @ true.sum(axis=(1, 2))))
+    assert abs(volume.truth_own_grid_ml / volume.truth_ml - 1) > 0.03
