@@ -52,6 +52,8 @@ class BundleMetadata:
         mask_thresholds: by scale (``absolute`` 0..1, ``per_image`` 0..255), then by subtype name.
         mask_scale: the recommended scale.
         minimum_volume_ml: lesions smaller than this are removed.
+        mask_rule: recommended way to find thresholds, text or a table as
+            :class:`~HemoCAMLib.mask.threshold_rule.ThresholdRule` takes it; None for ``mask_thresholds``.
         refinement: recommended use of the image for outlines, a name or a table as
             :meth:`HemoCAMLib.mask.refine.RefinementSettings.from_value` takes it; None for none.
         training_data: data sets with ``name`` and ``licence`` each, and whatever else is worth saying.
@@ -79,6 +81,7 @@ class BundleMetadata:
     training_data: tuple[Mapping[str, Any], ...]
     mask_scale: str = "absolute"
     minimum_volume_ml: float = 0.1
+    mask_rule: str | Mapping[str, Any] | None = None
     refinement: str | Mapping[str, Any] | None = None
     window_center_hu: float = 25.0
     window_width_hu: float = 130.0
@@ -114,6 +117,7 @@ class BundleMetadata:
             "mask_thresholds": {scale: dict(table) for scale, table in self.mask_thresholds.items()},
             "mask_scale": self.mask_scale,
             "minimum_volume_ml": self.minimum_volume_ml,
+            **({} if self.mask_rule is None else {"mask_rule": _plain(self.mask_rule)}),
             **({} if self.refinement is None else {"refinement": _plain(self.refinement)}),
             "training_data": _plain(self.training_data),
             "metrics": _plain(self.metrics),
@@ -206,7 +210,8 @@ def _read(bundle: Fields, ours: Fields) -> BundleMetadata:
         training_data=_training_data(ours),
         mask_scale=_mask_scale(ours),
         minimum_volume_ml=ours.number("minimum_volume_ml", 0, 1000),
-        refinement=_refinement(ours),
+        mask_rule=_name_or_table(ours, "mask_rule"),
+        refinement=_name_or_table(ours, "refinement"),
         window_center_hu=window.number("center", -1024, 3072),
         window_width_hu=window.number("width", 1, 4096),
         neighbours=ours.count("neighbours", STACK_DEPTH, STACK_DEPTH),
@@ -235,6 +240,7 @@ _HEMOCAM_FIELDS = (
     "mask_thresholds",
     "mask_scale",
     "minimum_volume_ml",
+    "mask_rule",
     "refinement",
     "training_data",
     "metrics",
@@ -291,13 +297,13 @@ def _mask_scale(ours: Fields) -> str:
     return scale
 
 
-def _refinement(ours: Fields) -> str | dict[str, Any] | None:
+def _name_or_table(ours: Fields, name: str) -> str | dict[str, Any] | None:
     """A name or a table; what it may hold is checked where it is used, with the masks' other settings."""
-    if ours.values.get("refinement") is None:
+    if ours.values.get(name) is None:
         return None
-    if isinstance(ours.raw("refinement"), str):
-        return ours.text("refinement", one_line=True)
-    return dict(ours.table("refinement").values)
+    if isinstance(ours.raw(name), str):
+        return ours.text(name, one_line=True)
+    return dict(ours.table(name).values)
 
 
 def _half_precision(ours: Fields) -> tuple[HalfPrecision, ...]:

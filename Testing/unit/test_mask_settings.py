@@ -100,3 +100,28 @@ def test_stored_settings_that_miss_a_subtype_are_refused() -> None:
 def test_stored_settings_with_an_impossible_scale_are_refused(scale: object) -> None:
     with pytest.raises(UsageError):
         MaskSettings.from_dict({**MaskSettings.from_metadata(METADATA).as_dict(), "scale": scale})
+
+
+@pytest.mark.parametrize("stored", ["percentile:90@brain", {"name": "percentile", "percentile": 90.0, "over": "brain"}])
+def test_a_bundle_may_recommend_a_rule_and_a_user_another(stored: object) -> None:
+    recommended = MaskSettings.from_metadata({**METADATA, "mask_rule": stored})
+    assert str(recommended.rule) == "percentile:90@brain"
+    assert str(MaskSettings.from_metadata({**METADATA, "mask_rule": stored}, rule="otsu").rule) == "otsu"
+    with pytest.raises(ModelRefused):
+        MaskSettings.from_metadata({**METADATA, "mask_rule": "otsuu"})
+    with pytest.raises(UsageError):
+        MaskSettings.from_metadata(METADATA, rule="otsuu")
+
+
+def test_maps_that_are_no_local_logits_take_the_per_image_scale() -> None:
+    assert MaskSettings.from_metadata(METADATA, map_values="signed").scale == "per_image"
+    with pytest.raises(UsageError) as refused:
+        MaskSettings.from_metadata(METADATA, scale="absolute", map_values="signed")
+    assert refused.value.code == "USAGE_MASK_SCALE"
+
+
+def test_a_rule_needs_no_table_of_thresholds_for_its_scale() -> None:
+    without = {**METADATA, "mask_thresholds": {"absolute": dict.fromkeys(SUBTYPE_NAMES, 0.5)}}
+    assert MaskSettings.from_metadata(without, scale="per_image", rule="otsu").scale == "per_image"
+    with pytest.raises(UsageError):
+        MaskSettings.from_metadata(without, scale="per_image")
