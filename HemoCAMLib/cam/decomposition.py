@@ -47,7 +47,9 @@ def eigen_grad_cam(layer_pass: LayerPass, classes: Sequence[int]) -> Tensor:
         [N, len(classes), h, w]; it correlates positively with HiResCAM, so positive is evidence for the class.
     """
     leaf, scores = layer_pass.differentiable()
-    found = layer_pass.activations.new_zeros(len(leaf), len(classes), *leaf.shape[2:])
+    found = leaf.new_zeros(
+        len(leaf), len(classes), *leaf.shape[2:], dtype=torch.promote_types(leaf.dtype, torch.float32)
+    )
     for column, index in enumerate(classes):
         (gradient,) = torch.autograd.grad(scores[:, index].sum(), leaf, retain_graph=True)
         for row in layer_pass.wants(index).nonzero().flatten().tolist():
@@ -83,23 +85,24 @@ def kpca_cam(
 
 @torch.no_grad()
 def _component(channels: Tensor, operator: Callable[[Tensor], Product]) -> Tensor:
-    """√λ u of one sample's channels [K, h, w], with its sign: [h, w]."""
+    """√λ u of one sample's channels [K, h, w], with its sign: [h, w], in float32 where they are narrower."""
+    found = torch.promote_types(channels.dtype, torch.float32)
     if not bool(torch.isfinite(channels).all()):
-        return torch.full_like(channels[0], torch.nan)
+        return torch.full_like(channels[0], torch.nan, dtype=found)
     wide = torch.float32 if channels.device.type == "mps" else torch.float64
     observations = channels.flatten(1).mT.to(wide)
     largest = float(observations.abs().max())
     observations = observations - observations.mean(dim=0)
     # What is left of constant channels is the rounding of their mean, and would have a direction too.
     if float(observations.abs().max()) <= 8 * torch.finfo(wide).eps * largest:
-        return torch.zeros_like(channels[0])
+        return torch.zeros_like(channels[0], dtype=found)
     value, vector = leading_eigenvector(operator(observations), len(observations), channels.device)
     total = observations.sum(dim=1)
     along = float(vector @ total)
     if abs(along) <= 1e-9 * float(total.norm()):
         along = float(vector[vector.abs().argmax()])
     length = math.sqrt(max(value, 0.0))
-    return (vector * (length if along >= 0 else -length)).view(channels.shape[1:]).to(channels.dtype)
+    return (vector * (length if along >= 0 else -length)).view(channels.shape[1:]).to(found)
 
 
 def _linear(observations: Tensor) -> Product:

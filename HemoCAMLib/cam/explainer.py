@@ -90,7 +90,7 @@ class Explainer:
         activations = output.permute(0, 3, 1, 2) if last else output
         crossing = [kept[index] for index in tail.crossing]
         bound = _BoundTail(tail, crossing, len(stacks), last, self._half)
-        return LayerPass(activations, bound, self._heads.get(name), stacks, self.network, name)
+        return LayerPass(activations, bound, self._heads.get(name), stacks, self.network, name, half=self._half)
 
     def _channels_are_last(self, name: str, output: Any, stacks: Tensor) -> bool:
         shape = tuple(getattr(output, "shape", ()))

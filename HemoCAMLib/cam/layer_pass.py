@@ -46,6 +46,7 @@ class LayerPass:
         network: the whole network in evaluation mode, its parameters without gradients, for the same methods.
         layer: name of the module whose output A is.
         wanted: [N, C] of bool, or None for all: which maps will be looked at. A method may leave the others zero.
+        half: the type in which the network ran and in which a method runs it again, or None for full precision.
     """
 
     activations: Tensor
@@ -55,6 +56,7 @@ class LayerPass:
     network: nn.Module | None = None
     layer: str = ""
     wanted: Tensor | None = None
+    half: torch.dtype | None = None
     _known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod

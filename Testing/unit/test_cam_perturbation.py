@@ -11,6 +11,7 @@ import torch
 from gradcam_raw_maps import gradcam_library, raw_map, scaled
 from torch import Tensor, nn
 
+from HemoCAMLib.cam import Explainer
 from HemoCAMLib.cam.layer_pass import LayerPass
 from HemoCAMLib.cam.perturbation import blocks
 from HemoCAMLib.cam.perturbation.ablation_cam import ablation_cam, ablation_cam_fast
@@ -289,3 +290,20 @@ def test_score_cam_agrees_with_the_grad_cam_library() -> None:
         theirs = raw_map(gradcam.ScoreCAM(network, [network.first]), stacks, index)
         ours = score_cam(given, [index], align_corners=True)[0, 0]
         assert np.abs(scaled(ours) - scaled(theirs)).max() <= 1e-4
+
+
+@pytest.mark.parametrize("method", ["ablation-cam", "score-cam", "eigen-cam", "kpca-cam", "eigen-grad-cam"])
+def test_half_precision_runs_the_network_in_it_and_gives_maps_in_full(method: str) -> None:
+    torch.manual_seed(0)
+    network = TwoParts()
+    network.classifier.weight.mul_(10)
+    stacks = random_stacks()
+    whole = Explainer(network, "first").run(stacks).maps(method).values
+    halved = Explainer(network, "first", half=torch.bfloat16)
+    seen: list[torch.dtype] = []
+    handle = halved.network.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    values = halved.run(stacks).maps(method).values
+    handle.remove()
+    assert set(seen) == {torch.bfloat16}
+    assert values.dtype == torch.float32
+    assert np.corrcoef(values.flatten().numpy(), whole.flatten().numpy())[0, 1] > 0.9

@@ -21,6 +21,7 @@ from torch import Tensor
 from HemoCAMLib.cam.layer_pass import LayerPass
 from HemoCAMLib.cam.perturbation.blocks import (
     BLOCK_BYTES,
+    empty_maps,
     memory_format,
     rows_per_block,
     scores_of_variants,
@@ -75,6 +76,10 @@ def ablation_cam_fast(
     is largest for any class. grad-cam's fast mode picks channels by overlap with a principal component, whatever
     the class, and gives the others no weight at all. Exact where there is a closed form.
 
+    Agreement with :func:`ablation_cam`, correlation of maps: at the shipped model's 64-channel layer before its last
+    0.998 and more (8 channels: 0.978 and more), but 0.47 to 0.78 in an EfficientNetV2-S with random weights on
+    64×96 pixels, 32 of 160 channels: try it on the network at hand before relying on it.
+
     Args:
         layer_pass: the layer.
         classes: which.
@@ -92,12 +97,12 @@ def _maps(
     layer_pass: LayerPass, classes: Sequence[int], value: AblationValue, block_bytes: int, most_channels: int | None
 ) -> Tensor:
     activations = layer_pass.activations
-    samples, count = activations.shape[:2]
-    maps = activations.new_zeros(samples, len(classes), *activations.shape[2:])
+    count = activations.shape[1]
+    maps = empty_maps(activations, len(classes))
     wanted = torch.stack([layer_pass.wants(index) for index in classes], dim=1)
     head = layer_pass.head
     for sample in wanted.any(dim=1).nonzero().flatten().tolist():
-        own = activations[sample]
+        own = activations[sample].to(maps.dtype)
         if not bool(torch.isfinite(own).all()):
             maps[sample] = torch.nan
             continue

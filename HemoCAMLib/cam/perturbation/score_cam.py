@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from HemoCAMLib.cam.layer_pass import LayerPass
+from HemoCAMLib.cam.layer_pass import LayerPass, autocast
 from HemoCAMLib.cam.perturbation.blocks import (
     BLOCK_BYTES,
+    empty_maps,
     memory_format,
     rows_per_block,
     scores_of_variants,
@@ -51,14 +52,14 @@ def score_cam(
     Raises:
         UsageError: ``USAGE_CAM_WHOLE_NETWORK``.
     """
-    network, stacks = whole_network(layer_pass)
-    maps = layer_pass.activations.new_zeros(len(stacks), len(classes), *layer_pass.activations.shape[2:])
+    _, stacks = whole_network(layer_pass)
+    maps = empty_maps(layer_pass.activations, len(classes))
     for sample in _wanted(layer_pass, classes):
-        own = layer_pass.activations[sample]
+        own = layer_pass.activations[sample].to(maps.dtype)
         if not bool(torch.isfinite(own).all()):
             maps[sample] = torch.nan
             continue
-        scores = _scores(network, stacks[sample], own, align_corners, block_bytes)[:, list(classes)]
+        scores = _scores(layer_pass, stacks[sample], own, align_corners, block_bytes)[:, list(classes)]
         maps[sample] = weighted_sum(torch.softmax(scores, dim=0), own)
     return maps
 
@@ -75,8 +76,12 @@ def score_cam_fast(
     """Score-CAM, approximately: only the most varying channels mask; masked slices may be smaller.
 
     All other channels get the mean of the scores that were measured, so that they keep their part of the map.
-    With the shipped model 8 channels at full size follow the exact maps closer than 32 at less than half of it:
-    a network scores a smaller head differently, which hurts more than channels that are left out.
+    With the shipped model 8 channels at full size follow the exact maps closer than 32 at less than half of it: a
+    network scores a smaller head differently, which hurts more than channels that are left out.
+
+    Agreement with :func:`score_cam`, median correlation of maps: 0.97 at the shipped encoder's 256 channels (the
+    plain mean of all channels has 0.96 there), 0.80 at the 64-channel layer before its last (32 channels: 0.96;
+    smallest 0.41), and none in an EfficientNetV2-S with random weights. A picture, not a measurement.
 
     Args:
         layer_pass: the layer.
@@ -93,18 +98,18 @@ def score_cam_fast(
     Raises:
         UsageError: ``USAGE_CAM_WHOLE_NETWORK``.
     """
-    network, stacks = whole_network(layer_pass)
+    _, stacks = whole_network(layer_pass)
     if input_scale != 1:
         size = [min(length, max(32, 32 * round(length * input_scale / 32))) for length in stacks.shape[2:]]
         stacks = interpolate(stacks, size, mode="bilinear", antialias=True)
-    maps = layer_pass.activations.new_zeros(len(stacks), len(classes), *layer_pass.activations.shape[2:])
+    maps = empty_maps(layer_pass.activations, len(classes))
     for sample in _wanted(layer_pass, classes):
-        own = layer_pass.activations[sample]
+        own = layer_pass.activations[sample].to(maps.dtype)
         if not bool(torch.isfinite(own).all()):
             maps[sample] = torch.nan
             continue
         chosen = own.flatten(1).var(dim=1, correction=0).argsort(descending=True, stable=True)[:channels]
-        measured = _scores(network, stacks[sample], own[chosen], align_corners, block_bytes)[:, list(classes)]
+        measured = _scores(layer_pass, stacks[sample], own[chosen], align_corners, block_bytes)[:, list(classes)]
         scores = measured.mean(dim=0).expand(len(own), -1).clone()
         scores[chosen] = measured
         maps[sample] = weighted_sum(torch.softmax(scores, dim=0), own)
@@ -118,11 +123,17 @@ def _wanted(layer_pass: LayerPass, classes: Sequence[int]) -> list[int]:
     return samples
 
 
-def _scores(network: torch.nn.Module, stack: Tensor, channels: Tensor, align_corners: bool, block_bytes: int) -> Tensor:
+def _scores(layer_pass: LayerPass, stack: Tensor, channels: Tensor, align_corners: bool, block_bytes: int) -> Tensor:
     """Logits [K, C] of a slice stack [3, H, W] seen through each of its channels [K, h, w]."""
     constant = channels.flatten(1).amax(dim=1) == channels.flatten(1).amin(dim=1)
     varying = (~constant).nonzero().flatten()
     layout = memory_format(stack[None])
+    network, _ = whole_network(layer_pass)
+
+    def run(slices: Tensor) -> Tensor:
+        with autocast(slices.device, layer_pass.half):
+            scores: Tensor = network(slices)
+        return scores.to(channels.dtype)
 
     def masked(block: Sequence[int]) -> Tensor:
         if block[0] == len(varying):
@@ -135,7 +146,7 @@ def _scores(network: torch.nn.Module, stack: Tensor, channels: Tensor, align_cor
         return (stack * ((enlarged - lowest) / span)).contiguous(memory_format=layout)
 
     rows = rows_per_block(_NETWORK_EXPANSION * stack.numel() * stack.element_size(), block_bytes)
-    parts = [scores_of_variants(masked, network, len(varying), rows)] if len(varying) else []
-    parts += [scores_of_variants(lambda _: masked([len(varying)]), network, 1, 1)] if constant.any() else []
+    parts = [scores_of_variants(masked, run, len(varying), rows)] if len(varying) else []
+    parts += [scores_of_variants(lambda _: masked([len(varying)]), run, 1, 1)] if constant.any() else []
     order = torch.where(constant, len(varying), constant.logical_not().cumsum(0) - 1)
     return torch.cat(parts)[order]
