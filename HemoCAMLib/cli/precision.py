@@ -9,7 +9,7 @@ from rich.text import Text
 
 from HemoCAMLib.cli.streams import messages, output, write_json
 from HemoCAMLib.errors import UsageError
-from HemoCAMLib.model import find_model
+from HemoCAMLib.model import ModelBundle, find_model
 from HemoCAMLib.model.half_precision import HalfPrecision
 from HemoCAMLib.run.precision_check import check_half_precision
 
@@ -44,8 +44,10 @@ def check_precision(
         on_scan=lambda done, total: messages().print(f"{done} of {total} scans compared"),
     )
     if write:
-        others = [each for each in bundle.metadata.half_precision if not _same_kind(each, record)]
-        bundle.described_by(replace(bundle.metadata, half_precision=(*others, record)))
+        # Read again: the comparison takes minutes, in which somebody may have changed the description.
+        metadata = ModelBundle.open(bundle.path).metadata
+        others = [each for each in metadata.half_precision if not _same_kind(each, record)]
+        bundle.described_by(replace(metadata, half_precision=(*others, record)))
     if as_json:
         write_json({"half_precision": record.as_dict(), "written": write})
         return

@@ -39,7 +39,8 @@ def lse_pool(local_logits: Tensor, r: float) -> Tensor:
 
 def local_scores(activations: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Σ_k W_ck A_kij + bias_c: [N, K, h, w], [C, K], [C] to [N, C, h, w]."""
-    return torch.nn.functional.conv2d(activations, weight[:, :, None, None], bias)
+    # A trunk in half precision hands over half-precision activations; maps and logits are made in the weights' own.
+    return torch.nn.functional.conv2d(activations.to(weight.dtype), weight[:, :, None, None], bias)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def plan(network: str, quick: bool) -> list[Entry]:
                 entries.append(Entry(side, layer, "grad-cam gated", ours))
         entries += [Entry("grad-cam", layer, "grad-cam", peer), Entry("grad-cam-batched", layer, "grad-cam", 1)]
         entries += [Entry(side, layer, "grad-cam", peer) for side in ("captum", "monai", "torch-cam")]
-    if quick or network != "EfficientNetV2-S":
+    if network != "EfficientNetV2-S":
         return entries
     for method in (*GRADIENT_METHODS, "eigen-cam", "kpca-cam"):
         entries += [Entry("ours", "[-3]", method, 3), Entry("grad-cam", "[-3]", method, 2)]
@@ -256,7 +256,7 @@ def ratios(ms: Mapping[tuple[str, str, str], float | None]) -> list[tuple[str, s
 def main() -> None:
     """Measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small input, few rounds, no results file")
+    parser.add_argument("--quick", action="store_true", help="tiny input, few rounds, no results file")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--network", choices=tuple(LAYERS), action="append")
     parser.add_argument("--contender", type=json.loads, help=argparse.SUPPRESS)

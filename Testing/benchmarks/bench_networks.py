@@ -25,7 +25,7 @@ from HemoCAMLib.subtypes import SUBTYPE_NAMES
 from torchvision import models
 
 CLASS_COUNT = len(SUBTYPE_NAMES)
-SIZE, QUICK_SIZE = 512, 256
+SIZE, QUICK_SIZE = 512, 128
 
 #: Module names of the layers by what the papers call them.
 LAYERS = {
