@@ -253,7 +253,7 @@ def draw(
         suspicious, probability = suspicious_slice(network, settings, negative)
         reference = slices[:: max(1, len(slices) // REFERENCE_SLICES)][:REFERENCE_SLICES]
         fast = [chosen for chosen in best if chosen.method not in ("score-cam", "ablation-cam")][:9]
-        negative_figure(network, settings, fast, suspicious, probability, reference, out / f"maps-{name}-negative.png")
+        negative_figure(any_map, fast, suspicious, probability, reference, out / f"maps-{name}-negative.png")
 
 
 def main() -> None:

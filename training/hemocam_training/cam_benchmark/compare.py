@@ -132,7 +132,8 @@ def compare(
                 rule: tuned_thresholds(tuned[method], tuning, rule) for rule in rules if rule in ("fixed", ABSOLUTE)
             }
             rows += _rows(replace(comparison, rules=rules), layer, method, thresholds, found[method], test)
-            best = next(r for r in reversed(rows) if r.name == ANY and r.rule == "fixed")
+            here = [r for r in rows if (r.layer, r.method, r.name, r.rule) == (layer, method, ANY, "fixed")]
+            best = max(here, key=lambda row: row.slices)
             progress(f"{layer} {method}: Dice {best.estimates['dice'].value:.3f}, {best.milliseconds:.0f} ms")
     return rows
 

@@ -87,12 +87,12 @@ def layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> st
 
 
 def best_layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> str:
-    """Each method at the layer where its Dice is largest: every measure, and the time of a slice."""
+    """Each method at the layer where its Dice is largest: every measure."""
     lines = []
     for row in best_rows(rows, name, rule):
         values = [_cell(row.estimates[measure]) for measure in AT_BEST_LAYER]
-        lines.append([_marked(row.method, [row]), row.layer, *values, f"{row.milliseconds:.0f}"])
-    return _markdown(["method", "layer", *AT_BEST_LAYER.values(), "ms"], lines)
+        lines.append([_marked(row.method, [row]), row.layer, *values])
+    return _markdown(["method", "layer", *AT_BEST_LAYER.values()], lines)
 
 
 def subtype_table(rows: Sequence[Row], rule: str = "fixed") -> str:
