@@ -12,6 +12,10 @@ FloatMap = NDArray[np.float32]
 #: Half-open pixel ranges (first row, last row + 1, first column, last column + 1).
 Box = tuple[int, int, int, int]
 
+#: Multiplications up to which OpenBLAS takes one thread. Its threads gain nothing on products of this kind, and while
+#: the cores are busy they wait for each other many times longer than the product takes.
+SINGLE_THREADED_PRODUCT = 250_000
+
 
 @lru_cache(maxsize=32)
 def interpolation_matrix(source: int, target: int) -> FloatMap:
@@ -50,7 +54,11 @@ def upsample_box(source_map: FloatMap, shape: tuple[int, int], box: Box) -> Floa
     low, high, weight = _neighbours(source_map.shape[0], shape[0])
     # Columns first: that product is small. Along rows a gather and a blend of whole rows beat a second product.
     first, last = int(low[top]), int(high[bottom - 1]) + 1
-    wide = source_map[first:last] @ interpolation_matrix(source_map.shape[1], shape[1])[left:right].T
+    across = interpolation_matrix(source_map.shape[1], shape[1])[left:right].T
+    wide = np.empty((last - first, right - left), np.float32)
+    block = max(1, SINGLE_THREADED_PRODUCT // across.size)
+    for row in range(first, last, block):
+        np.matmul(source_map[row : min(row + block, last)], across, out=wide[row - first : row - first + block])
     above: FloatMap = wide[low[top:bottom] - first]
     below = wide[high[top:bottom] - first]
     below -= above
