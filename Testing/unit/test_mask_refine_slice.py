@@ -78,7 +78,7 @@ def test_isodense_blood_keeps_the_maps_outline_under_a_mixture_and_says_so(brain
     labels = (disc(64, 74, 9) * 4).astype(np.uint8)
     refined = refine_slice(labels, noisy(blood, 33), brain, SPACING_MM, RefinementSettings("hu-mixture"))
     np.testing.assert_array_equal(refined.labels, labels)
-    assert refined.outcomes[3] & Outcome.NOT_SEPARATED
+    assert refined.outcomes[3] == Outcome.NOT_SEPARATED
 
 
 def test_a_mixture_finds_anemic_blood_that_fixed_limits_miss(brain: np.ndarray) -> None:

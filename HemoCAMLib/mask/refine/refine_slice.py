@@ -103,7 +103,8 @@ def refine_slice(
         if depth is not None and margin_mm > 0:
             found = found & (depth >= margin_mm)
         found, rest = _empty_regions(candidate.region, found, keep=settings.where_empty == "keep")
-        outcomes[label - 1] = outcome | rest
+        # An outline that was given up is not refined, though its regions are not empty.
+        outcomes[label - 1] = outcome | (rest & ~Outcome.REFINED) if outcome else rest
         wins = found & (candidate.distance_mm < nearest)
         np.copyto(nearest, candidate.distance_mm, where=wins)
         view[wins] = label
