@@ -54,6 +54,23 @@ def analyze(
     ] = "auto",
     mask: Mask = None,
     threshold: Threshold = "",
+    map_method: Annotated[
+        str,
+        typer.Option(
+            "--map",
+            metavar="METHOD",
+            help="Activation map to make masks from, such as hires-cam, layer-cam, ablation-cam or gradcam:NAME.",
+            show_default="local-logit",
+        ),
+    ] = "",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Layer of the map: a module name, [-1], [-2], [-3]; may be repeated.", show_default="last"),
+    ] = None,
+    fusion: Annotated[str, typer.Option(metavar="[mean|max|product]", help="How several layers become one map.")] = "",
+    explain: Annotated[
+        str, typer.Option(metavar="[called|all]", help="Maps of subtypes above their gate, or of every class.")
+    ] = "called",
     batch_size: Annotated[int, typer.Option(min=0, max=1024, help="Slices per forward pass; 0 chooses.")] = 0,
     threads: Annotated[int, typer.Option(min=0, max=1024, help="CPU threads; 0 takes all cores.")] = 0,
     series: Annotated[str, typer.Option(metavar="UID", help="Series to take from a folder that holds several.")] = "",
@@ -63,6 +80,7 @@ def analyze(
 ) -> None:
     """Find hemorrhage in a head CT and measure it in millilitres."""
     from HemoCAMLib.cli.analyze import analyze_scan
+    from HemoCAMLib.cli.map_option import map_from_options
     from HemoCAMLib.cli.mask_option import parse_mask
 
     analyze_scan(
@@ -74,6 +92,7 @@ def analyze(
         device=device,
         precision=precision,
         mask=parse_mask(mask or [], threshold),
+        map=map_from_options(map_method, layer or [], fusion, explain),
         batch_size=batch_size,
         threads=threads,
         series_uid=series,

@@ -52,7 +52,7 @@ class Origin:
             str(model["name"]),
             str(model["version"]),
             str(model["checksum"]),
-            str(settings["map_method"]),
+            result.map_method,
             dict(settings["mask"]),
         )
 

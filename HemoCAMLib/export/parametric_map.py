@@ -151,6 +151,7 @@ def _values(activation: NDArray[np.floating], method: str) -> tuple[NDArray[np.f
     """The numbers that are stored, and what quantity they are."""
     values = np.asarray(activation, np.float32)
     if method != LOCAL_LOGIT:
-        return values, CLASS_ACTIVATION
+        # Not a number where no map was made, which no viewer would take.
+        return np.nan_to_num(values), CLASS_ACTIVATION
     probability: NDArray[np.float32] = (1 / (1 + np.exp(-np.clip(values, -80, 80)))).astype(np.float32)
     return probability, PROBABILITY

@@ -22,6 +22,7 @@ from HemoCAMLib.report.pictures import Illustrator
 from HemoCAMLib.report.strip import probability_strip
 from HemoCAMLib.report.template import rendered, write_page
 from HemoCAMLib.report.windows import BRAIN, SUBDURAL, data_uri
+from HemoCAMLib.run.map_settings import LOCAL_LOGIT
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.subtypes import ANY, SUBTYPES
 
@@ -165,24 +166,25 @@ def _figures(result: Result, ct: HeadCT, shown: Sequence[int]) -> list[dict[str,
 
 
 def _activation(result: Result, index: int, ceiling: float) -> NDArray[np.float32]:
-    """[h, w] 0..1: local probability of the strongest subtype, or a signed map's share of the scan's largest value."""
+    """[h, w] 0..1 of the strongest subtype: its local probability, or a signed map's share of the ceiling."""
     subtypes = [row for row, name in enumerate(result.classes) if name != ANY]
     maps = np.asarray(result.activation[subtypes, index], np.float32)
     shares = 1 / (1 + np.exp(-maps)) if _is_probability(result) else np.clip(maps / ceiling, 0, 1)
-    strongest: NDArray[np.float32] = shares.max(axis=0)
+    # Not a number where no map was made.
+    strongest: NDArray[np.float32] = np.nan_to_num(shares).max(axis=0)
     return strongest
 
 
 def _is_probability(result: Result) -> bool:
-    return bool(result.fields["settings"]["map_method"] == "local-logit")
+    return result.map_method == LOCAL_LOGIT
 
 
 def _map_ceiling(result: Result) -> float:
-    return 1.0 if _is_probability(result) else max(float(np.nanmax(result.activation)), 1e-9)
+    """The largest value of a signed map anywhere in the scan."""
+    return 1.0 if _is_probability(result) else max(float(np.nan_to_num(result.activation).max()), 1e-30)
 
 
 def _heat_scale(result: Result) -> str:
-    method = result.fields["settings"]["map_method"]
     if _is_probability(result):
         return "local probability of the strongest class, 0 to 1, the same scale in every slice"
-    return f"{method}, as a share of the largest value in the scan"
+    return f"{result.map_method}, as a share of the largest value in the scan"

@@ -42,10 +42,15 @@ class Compute:
         """Sets torch's number of CPU threads."""
         torch.set_num_threads(self.threads)
 
+    @property
+    def half_type(self) -> torch.dtype | None:
+        """The half-precision type, None for full precision."""
+        return {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.precision)
+
     def autocast(self) -> torch.autocast:
         """The context in which the network runs."""
-        dtype = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(self.precision, torch.bfloat16)
-        return torch.autocast(self.device, dtype=dtype, enabled=self.precision != "float32")
+        half = self.half_type
+        return torch.autocast(self.device, dtype=half or torch.bfloat16, enabled=half is not None)
 
     def smaller(self) -> tuple[Compute, str] | None:
         """What to try after the device ran out of memory, and the sentence that says so; None if nothing is left."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from HemoCAMLib.errors import UsageError
+from HemoCAMLib.run.map_settings import MapSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -27,6 +28,7 @@ class AnalyzeJob:
         batch_size: slices per forward pass; 0 chooses by device.
         threads: CPU threads of the network; 0 takes all cores.
         mask: settings of the mask that replace the bundle's own, by name.
+        map: method and layers of the activation maps, as :class:`~HemoCAMLib.run.map_settings.MapSettings` has them.
     """
 
     input: str = ""
@@ -39,10 +41,12 @@ class AnalyzeJob:
     batch_size: int = 0
     threads: int = 0
     mask: dict[str, Any] = field(default_factory=dict)
+    map: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _one_of("device", self.device, DEVICES)
         _one_of("precision", self.precision, PRECISIONS)
+        MapSettings.from_dict(self.map)
         if not 0 <= self.batch_size <= 1024:
             raise UsageError("USAGE_BATCH_SIZE", "The batch size must lie between 1 and 1024.", "0 lets us choose.")
         if not 0 <= self.threads <= 1024:

@@ -13,9 +13,10 @@ from HemoCAMLib.model import ModelBundle, find_model
 from HemoCAMLib.run.compute import Compute, choose_compute, unchecked_precision
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.job import AnalyzeJob
+from HemoCAMLib.run.map_settings import MapSettings
 from HemoCAMLib.run.networks import NetworkCache
 from HemoCAMLib.run.protocol import Message
-from HemoCAMLib.run.record import MAP_METHOD, input_record
+from HemoCAMLib.run.record import input_record
 from HemoCAMLib.run.reporter import Reporter
 from HemoCAMLib.run.scan_run import ScanRun, stop_if
 from HemoCAMLib.run.state import RunState, scan_fingerprint
@@ -57,7 +58,7 @@ def run_analysis(
         warning = unchecked_precision(Compute(**state.compute), bundle.metadata)
         if warning:
             reporter.notice("WORKER_PRECISION_UNCHECKED", warning)
-        with ScanRun(folder, ct, bundle, settings, state, networks, reporter) as scan:
+        with ScanRun(folder, ct, bundle, settings, MapSettings.from_dict(job.map), state, networks, reporter) as scan:
             scan.analyse(cancelled)
             fields = scan.finish()
     folder.write_json(folder.result_path, {**fields, "timing_s": reporter.timing_s})
@@ -74,7 +75,10 @@ def mask_settings(bundle: ModelBundle, job: AnalyzeJob) -> MaskSettings:
     """
     changes = dict(job.mask)
     settings = MaskSettings.from_metadata(
-        bundle.metadata.hemocam_fields(), scale=changes.pop("scale", None), rule=changes.pop("rule", None)
+        bundle.metadata.hemocam_fields(),
+        scale=changes.pop("scale", None),
+        rule=changes.pop("rule", None),
+        map_values=MapSettings.from_dict(job.map).values,
     )
     return settings.changed(changes)
 
@@ -102,7 +106,7 @@ def _open_state(
 ) -> RunState:
     """The state to work under; throws away slices that were analysed under another one."""
     former = RunState.load(folder)
-    question = {"method": MAP_METHOD, "mask": settings.as_dict()}
+    question = {"map": MapSettings.from_dict(job.map).as_dict(), "mask": settings.as_dict()}
     state = RunState(scan_fingerprint(ct), bundle.metadata.weights_sha256, question)
     parts = (folder.probabilities_path, folder.activation_path, folder.brain_path, folder.raw_labels_path)
     keeps = state.same_answer(former) and all(path.is_file() for path in parts)

@@ -16,9 +16,6 @@ from HemoCAMLib.quality import Assessment
 from HemoCAMLib.run.result import RESULT_SCHEMA
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
-#: The map that is stored: its sigmoid is the absolute scale, its positive part the paper's map.
-MAP_METHOD = "local-logit"
-
 #: Local logit of a subtype that the model does not know: a probability of zero for every purpose.
 UNKNOWN_LOGIT = -1e4
 
@@ -45,12 +42,12 @@ class ClassOrder:
         """[class] probabilities to those of the five subtypes; 0 where the model does not know one."""
         return np.array([probabilities[self._rows[n]] if n in self._rows else 0 for n in SUBTYPE_NAMES], np.float32)
 
-    def subtype_maps(self, local_logits: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    def subtype_maps(self, maps_of_classes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """[class, rows, columns] local logits to those of the five subtypes."""
-        maps = np.full((len(SUBTYPE_NAMES), *local_logits.shape[1:]), UNKNOWN_LOGIT, np.float32)
+        maps = np.full((len(SUBTYPE_NAMES), *maps_of_classes.shape[1:]), UNKNOWN_LOGIT, np.float32)
         for index, name in enumerate(SUBTYPE_NAMES):
             if name in self._rows:
-                maps[index] = local_logits[self._rows[name]]
+                maps[index] = maps_of_classes[self._rows[name]]
         return maps
 
     def probabilities(self, probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
@@ -117,6 +114,7 @@ def result_record(
     ct: HeadCT,
     bundle: ModelBundle,
     settings: MaskSettings,
+    maps: Mapping[str, Any],
     compute: Mapping[str, Any],
     slices: list[dict[str, Any]],
     measurements: Measurements,
@@ -128,7 +126,7 @@ def result_record(
         "input": input_record(ct),
         "quality": quality.as_dict(),
         "model": model_record(bundle),
-        "settings": {"mask": settings.as_dict(), "map_method": MAP_METHOD, **compute},
+        "settings": {"mask": settings.as_dict(), "map": dict(maps), **compute},
         "slices": slices,
         **measurement_record(measurements),
     }

@@ -110,7 +110,21 @@ def _settings(old: Result, changes: dict[str, Any]) -> MaskSettings:
                 raise
             thresholds = dict.fromkeys(SUBTYPE_NAMES, 0.0)
         changes["mask_thresholds"] = {**thresholds, **given}
-    return settings.changed(changes)
+    changed = settings.changed(changes)
+    _check_maps_exist(old, changed)
+    return changed
+
+
+def _check_maps_exist(old: Result, settings: MaskSettings) -> None:
+    """A map was made only where a subtype was above its gate, unless the run was asked for all."""
+    explained_above = old.fields["settings"]["map"]["explained_above"]
+    for name, gate in zip(SUBTYPE_NAMES, settings.class_thresholds, strict=True):
+        if explained_above is not None and gate < explained_above.get(name, gate):
+            raise UsageError(
+                "USAGE_MAPS_MISSING",
+                f"This run has maps of {name} only in slices above a probability of {explained_above[name]:g}.",
+                "Choose a higher gate, or analyse again with maps of all classes (--explain all).",
+            )
 
 
 def _thresholds_of_model(old: Result, scale: str) -> dict[str, float]:

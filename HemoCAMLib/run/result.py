@@ -69,6 +69,11 @@ class Result:
         return list(self.fields["model"]["classes"])
 
     @property
+    def map_method(self) -> str:
+        """How the maps were made."""
+        return str(self.fields["settings"]["map"]["method"])
+
+    @property
     def quality(self) -> dict[str, Any]:
         """How far the scan is from what the model was trained on: summary, findings, statistics."""
         return dict(self.fields["quality"])
@@ -87,9 +92,13 @@ class Result:
         return array
 
     @property
-    def activation(self) -> NDArray[np.float16]:
-        """float16 [class, slice, rows, columns] local logits at the network's map size; mapped, not loaded."""
-        array: NDArray[np.float16] = np.load(RunFolder(self.folder).activation_path, mmap_mode="r", allow_pickle=False)
+    def activation(self) -> NDArray[np.floating[Any]]:
+        """[class, slice, rows, columns] maps at the network's map size, not a number where none was made; not loaded.
+
+        float16 local logits, or float32 of another method.
+        """
+        path = RunFolder(self.folder).activation_path
+        array: NDArray[np.floating[Any]] = np.load(path, mmap_mode="r", allow_pickle=False)
         return array
 
     @property

@@ -10,24 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from HemoCAMLib.cam import LayerPass, maps
 from HemoCAMLib.ct import HeadCT
-from HemoCAMLib.errors import Cancelled, WorkerFailed, out_of_memory
+from HemoCAMLib.errors import Cancelled, out_of_memory
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle, SliceStacker
-from HemoCAMLib.model.registry import Network
 from HemoCAMLib.run.compute import Compute, ran_out_of_memory
 from HemoCAMLib.run.folder import RunFolder
+from HemoCAMLib.run.map_settings import MapSettings
 from HemoCAMLib.run.networks import NetworkCache
-from HemoCAMLib.run.record import MAP_METHOD, ClassOrder, model_record, result_record
+from HemoCAMLib.run.record import ClassOrder, model_record, result_record
 from HemoCAMLib.run.reporter import Reporter
 from HemoCAMLib.run.slice_desk import SliceDesk
+from HemoCAMLib.run.slice_maps import SliceMapper
 from HemoCAMLib.run.state import RunState
-
-#: Local logits are stored as float16; beyond this they would become infinite.
-LARGEST_LOGIT = 6e4
 
 
 class ScanRun:
@@ -42,6 +38,7 @@ class ScanRun:
         ct: HeadCT,
         bundle: ModelBundle,
         settings: MaskSettings,
+        maps: MapSettings,
         state: RunState,
         networks: NetworkCache,
         reporter: Reporter,
@@ -50,6 +47,7 @@ class ScanRun:
         self._ct = ct
         self._bundle = bundle
         self._settings = settings
+        self._maps = maps
         self._state = state
         self._networks = networks
         self._reporter = reporter
@@ -58,7 +56,7 @@ class ScanRun:
         self._desk = SliceDesk(
             folder, ct, ClassOrder(bundle.metadata.subtypes), settings, bundle.metadata.training_range, reporter
         )
-        self._network: Network
+        self._mapper: SliceMapper
 
     def __enter__(self) -> ScanRun:
         return self
@@ -70,7 +68,7 @@ class ScanRun:
 
     def analyse(self, cancelled: Callable[[], bool]) -> None:
         """Runs the network over all slices that are still missing, batch by batch."""
-        self._network = self._load()
+        self._mapper = self._load()
         total = self._ct.shape[0]
         first = index = self._first_to_analyse()
         if first:
@@ -91,7 +89,14 @@ class ScanRun:
         slices, measurements, warnings = self._desk.finish()
         ct = replace(self._ct, warnings=(*self._ct.warnings, *warnings))
         return result_record(
-            ct, self._bundle, self._settings, self._compute.to_dict(), slices, measurements, self._desk.quality
+            ct,
+            self._bundle,
+            self._settings,
+            self._mapper.record(self._bundle.metadata.subtypes),
+            self._compute.to_dict(),
+            slices,
+            measurements,
+            self._desk.quality,
         )
 
     def _first_to_analyse(self) -> int:
@@ -105,7 +110,7 @@ class ScanRun:
             stacks = torch.from_numpy(self._stacker.stacks(batch))
         try:
             with self._reporter.timed("network"):
-                logits, local_logits = self._forward(stacks)
+                logits, maps = self._mapper(stacks)
         except RuntimeError as error:
             if not ran_out_of_memory(error):
                 raise
@@ -113,27 +118,8 @@ class ScanRun:
             return False
         probabilities = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
         with self._reporter.timed("wait_for_masks"):
-            self._desk.take(batch.start, probabilities, local_logits)
+            self._desk.take(batch.start, probabilities, maps)
         return True
-
-    def _forward(self, stacks: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
-        """Class logits [N, C] and local logits [N, C, h, w], from one pass."""
-        with torch.inference_mode():
-            stacks = stacks.to(self._compute.device).contiguous(memory_format=torch.channels_last)
-            with self._compute.autocast():
-                activations = self._network.trunk(stacks)
-            activations = activations.float()
-            head = self._network.head
-            local_logits = maps(MAP_METHOD, LayerPass.from_head(activations, head))
-            local_logits = local_logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
-            logits: NDArray[np.float32] = head(activations).float().cpu().numpy()
-            if not np.isfinite(logits).all():
-                raise WorkerFailed(
-                    "WORKER_NOT_FINITE",
-                    "The network gave values that are not numbers for this scan.",
-                    "Choose precision float32; if it is chosen already, the model is damaged.",
-                )
-            return logits, local_logits.half().cpu().numpy()
 
     def _fall_back(self) -> None:
         smaller = self._compute.smaller()
@@ -143,16 +129,17 @@ class ScanRun:
         self._reporter.notice("WORKER_OUT_OF_MEMORY", sentence)
         self._state = replace(self._state, compute=self._compute.to_dict())
         self._state.save(self._folder)
-        self._network = self._load()
+        self._mapper = self._load()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _load(self) -> Network:
+    def _load(self) -> SliceMapper:
         self._compute.apply()
         with self._reporter.timed("load_model"):
             network = self._networks.get(self._bundle, self._compute.device)
+            mapper = SliceMapper(network, self._bundle.metadata.subtypes, self._maps, self._settings, self._compute)
         self._reporter.emit({"event": "model", **model_record(self._bundle), **self._compute.to_dict()})
-        return network
+        return mapper
 
 
 def stop_if(cancelled: Callable[[], bool]) -> None:

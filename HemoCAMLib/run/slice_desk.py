@@ -28,6 +28,9 @@ from HemoCAMLib.run.refinement_log import RefinementLog
 from HemoCAMLib.run.reporter import Reporter
 from HemoCAMLib.subtypes import SUBTYPES
 
+#: Half precision for local logits, single for every other method.
+Maps = NDArray[np.float16] | NDArray[np.float32]
+
 #: Batches that may wait to be labelled; more would only hold memory.
 LARGEST_BACKLOG = 2
 
@@ -95,15 +98,15 @@ class SliceDesk:
         """Takes over the first slices of the folder, which a former process analysed, and sends their event."""
         self._waiting.append(self._thread.submit(self._measure, range(count)))
 
-    def take(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
+    def take(self, first: int, probabilities: NDArray[np.float32], maps: Maps) -> None:
         """Hands over a batch, to be labelled and written in order; waits where too many wait already.
 
         Args:
             first: index of the batch's first slice.
             probabilities: [N, class].
-            local_logits: [N, class, h, w].
+            maps: [N, class, h, w], local logits or maps of another method; not a number where none was made.
         """
-        self._waiting.append(self._thread.submit(self._write_batch, first, probabilities, local_logits))
+        self._waiting.append(self._thread.submit(self._write_batch, first, probabilities, maps))
         self._settle(LARGEST_BACKLOG)
 
     @property
@@ -155,11 +158,11 @@ class SliceDesk:
         self._reporter.emit({"event": "quality", **found.as_dict()})
         return found
 
-    def _write_batch(self, first: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16]) -> None:
+    def _write_batch(self, first: int, probabilities: NDArray[np.float32], maps: Maps) -> None:
         brain, _ = self._brain.result()
         with self._reporter.timed("masks"):
             for row in range(len(probabilities)):
-                self._write_slice(first + row, probabilities[row], local_logits[row], brain)
+                self._write_slice(first + row, probabilities[row], maps[row], brain)
         self._measure(range(first, first + len(probabilities)))
 
     def _measure(self, indices: range) -> None:
@@ -173,17 +176,15 @@ class SliceDesk:
                 records.append(self._record(index, self._measurer.slice_area_mm2(labels)))
         self._reporter.emit({"event": "slices", "slices": records})
 
-    def _write_slice(
-        self, index: int, probabilities: NDArray[np.float32], local_logits: NDArray[np.float16], brain: BrainMask
-    ) -> None:
+    def _write_slice(self, index: int, probabilities: NDArray[np.float32], maps: Maps, brain: BrainMask) -> None:
         """Writes one slice; its probabilities last, because they mark it as analysed."""
         if self._activation is None:
-            shape = (*self._probabilities.shape, *local_logits.shape[1:])
-            self._activation = GrowingArray(self._folder.activation_path, shape, "<f2")
+            shape = (*self._probabilities.shape, *maps.shape[1:])
+            self._activation = GrowingArray(self._folder.activation_path, shape, maps.dtype.str)
         inside = brain.slice(index, self._ct.slices[index])
-        labels, outcomes = self._label(index, probabilities, local_logits, inside)
+        labels, outcomes = self._label(index, probabilities, maps, inside)
         self._brain_file.write(index, inside)
-        self._activation.write(index, local_logits)
+        self._activation.write(index, maps)
         self._labels.write(index, labels)
         if self._refinement_log:
             self._refinement_log.write(index, outcomes)
@@ -193,7 +194,7 @@ class SliceDesk:
         self,
         index: int,
         probabilities: NDArray[np.float32],
-        local_logits: NDArray[np.float16],
+        maps: Maps,
         inside: NDArray[np.bool_],
     ) -> tuple[NDArray[np.uint8], tuple[Outcome, ...]]:
         """Labels of one slice, and what refinement did to each subtype."""
@@ -201,8 +202,8 @@ class SliceDesk:
         by_subtype = self._classes.subtype_probabilities(probabilities)
         if not self._settings.calls_any(by_subtype):
             return self._no_labels, nothing
-        # From the stored half-precision values, so that a later change of thresholds starts from the same maps.
-        labels = label_slice(self._classes.subtype_maps(local_logits), by_subtype, inside, self._settings)
+        # From the values as they are stored, so that a later change of thresholds starts from the same maps.
+        labels = label_slice(self._classes.subtype_maps(maps), by_subtype, inside, self._settings)
         if self._settings.refinement is None or not labels.any():
             return labels, nothing
         refined = refine_slice(

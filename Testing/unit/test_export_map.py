@@ -166,7 +166,7 @@ def test_maps_of_another_method_keep_their_own_scale(tiny_bundle: Path, tmp_path
     scan = tmp_path / "scan"
     write_series(scan, HU, step_mm=5.0)
     result = finished_run(tmp_path / "run", scan, tiny_bundle)
-    result.fields["settings"]["map_method"] = "grad-cam"
+    result.fields["settings"]["map"]["method"] = "grad-cam"
     RunFolder.write_json(RunFolder(result.folder).result_path, result.fields)
     maps = export_dicom(result.folder, scan, tmp_path / "out", heat_maps=True).maps
     classes = result.fields["model"]["classes"]

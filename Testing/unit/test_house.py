@@ -47,7 +47,7 @@ ROOMS = (
 WORKER_SIDE = re.compile(
     r"HemoCAMLib\.(cam(\..*)?"
     r"|model\.(encoders|folding|heads|lse_unet|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
-    r"|run\.(worker|pipeline|scan_run|networks|compute)"
+    r"|run\.(worker|pipeline|scan_run|slice_maps|networks|compute)"
     r"|cli\.device_probe)"
 )
 
