@@ -133,16 +133,10 @@ def _checked(precision: str, device: str, metadata: BundleMetadata) -> bool:
 
 
 def _best_precision(device: str, metadata: BundleMetadata | None) -> str:
+    """Half precision where it is fast and was checked, never by itself on a CPU.
+
+    Only some CPUs have it, and the same scan must give the same millilitres on two desks.
+    """
+    fast = device == "cuda" and bool(torch.cuda.is_bf16_supported())
     checked = metadata is not None and _checked("bfloat16", device, metadata)
-    return "bfloat16" if checked and _fast_in_bfloat16(device) else "float32"
-
-
-def _fast_in_bfloat16(device: str) -> bool:
-    """Whether the hardware multiplies bfloat16 itself; a CPU that only emulates it is slower than in float32."""
-    if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    if device != "cpu":
-        return False
-    # Missing in older versions of torch, which then stay with float32.
-    features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(features.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if fast and checked else "float32"

@@ -23,8 +23,8 @@ class AnalyzeJob:
         allow_gaps: go on where slices are missing.
         model: name of a shipped model or path of a bundle; empty takes the default.
         device: one of :data:`DEVICES`.
-        precision: one of :data:`PRECISIONS`; ``auto`` is bfloat16 where the hardware has it and the
-            model's description says that it was checked on this kind of device; else float32.
+        precision: one of :data:`PRECISIONS`; ``auto`` is bfloat16 on a CUDA device where the model's description says
+            that it was checked there; else float32.
         batch_size: slices per forward pass; 0 chooses by device.
         threads: CPU threads of the network; 0 takes all cores.
         mask: settings of the mask that replace the bundle's own, by name.

@@ -53,7 +53,9 @@ def test_maps_over_the_predicted_pixels_are_those_of_the_grad_cam_library(method
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(
-    "pixels", [{"box": (4, 8, 10, 6)}, {"pixel": (5, 7)}, {"mask": torch.rand(2, 32, 48) > 0.7}, {}], ids=str
+    "pixels",
+    [{"box": (4, 8, 10, 6)}, {"pixel": (5, 7)}, {"mask": torch.eye(48, dtype=torch.bool)[:32].expand(2, 32, 48)}, {}],
+    ids=["box", "pixel", "mask", "prediction"],
 )
 def test_maps_are_gradients_of_the_sum_of_logits_over_the_pixels(method: str, pixels: dict[str, Any]) -> None:
     segmenter, stacks, explanation = explained()

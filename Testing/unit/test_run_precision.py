@@ -94,18 +94,16 @@ def test_a_record_counts_for_its_own_weights_type_and_device_only(metadata: Bund
 def test_auto_takes_half_precision_only_where_it_passed_and_is_fast(
     metadata: BundleMetadata, monkeypatch: pytest.MonkeyPatch, fast: bool, passed: bool, expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": fast})
-    described = replace(metadata, half_precision=(record(metadata, largest_dice_change=0.0 if passed else 0.5),))
-    assert choose_compute(AnalyzeJob("a", device="cpu"), None, described).precision == expected
-    assert choose_compute(AnalyzeJob("a", device="cpu")).precision == "float32"
-
-
-def test_a_cuda_device_is_no_exception(metadata: BundleMetadata, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "_available", lambda device: device in ("cpu", "cuda"))
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    described = replace(metadata, half_precision=(record(metadata, device="cuda"),))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: fast)
+    checked = record(metadata, device="cuda", largest_dice_change=0.0 if passed else 0.5)
+    assert choose_compute(AnalyzeJob("a"), None, replace(metadata, half_precision=(checked,))).precision == expected
     assert choose_compute(AnalyzeJob("a"), None, metadata).precision == "float32"
-    assert choose_compute(AnalyzeJob("a"), None, described).precision == "bfloat16"
+
+
+def test_a_cpu_stays_with_full_precision_so_that_two_computers_give_the_same(metadata: BundleMetadata) -> None:
+    described = replace(metadata, half_precision=(record(metadata),))
+    assert choose_compute(AnalyzeJob("a", device="cpu"), None, described).precision == "float32"
 
 
 def test_an_explicit_choice_is_followed_and_said_aloud_where_it_was_not_checked(metadata: BundleMetadata) -> None:
