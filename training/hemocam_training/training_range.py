@@ -15,8 +15,7 @@ from hemocam_training.cache import TRAINING_SEED
 from hemocam_training.phantoms import make_phantom
 from HemoCAMLib.mask import find_brain
 from HemoCAMLib.model.bundle import ModelBundle, write_bundle
-from HemoCAMLib.quality import ScanStatistics, measure_scan
-from HemoCAMLib.quality import COMPARED
+from HemoCAMLib.quality import COMPARED, ScanStatistics, measure_scan
 
 
 def training_range(scans: Iterable[ScanStatistics]) -> dict[str, tuple[float, float]]:
