@@ -36,6 +36,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python Testing/benchmarks/bench_forward.py
 	$(BIN)/python Testing/benchmarks/bench_cam.py
 	$(BIN)/python Testing/benchmarks/bench_agreement.py
+	$(BIN)/python Testing/benchmarks/bench_documents.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
