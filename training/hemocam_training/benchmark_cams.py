@@ -171,8 +171,8 @@ def main() -> None:
         rows = merged(read_csv(chosen.out / "scores.csv"), rows)
     settings = settings_of(chosen.model, options, rows)
     write_csv(rows, chosen.out / "scores.csv")
-    (chosen.out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n")
-    (chosen.out / "tables.md").write_text(report(rows, settings))
+    (chosen.out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    (chosen.out / "tables.md").write_text(report(rows, settings), encoding="utf-8")
     print(report(rows, settings))
     if chosen.page:
         fill_page(chosen.page, chosen.name, chosen.out)

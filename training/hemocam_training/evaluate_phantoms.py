@@ -205,7 +205,7 @@ def main() -> None:
     print(table(result))
     text = json.dumps(result, indent=1)
     if chosen.json:
-        chosen.json.write_text(text + "\n")
+        chosen.json.write_text(text + "\n", encoding="utf-8")
     else:
         print(text)
 

@@ -205,7 +205,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     seeds = range(chosen.first_seed, chosen.first_seed + chosen.scans)
-    variants = json.loads(chosen.variants.read_text()) if chosen.variants else VARIANTS
+    variants = json.loads(chosen.variants.read_text(encoding="utf-8")) if chosen.variants else VARIANTS
     with tempfile.TemporaryDirectory() as temporary:
         store = chosen.store or Path(temporary)
         result = evaluate(
@@ -218,7 +218,7 @@ def main() -> None:
         )
     print(table(result))
     if chosen.json:
-        chosen.json.write_text(json.dumps(result, indent=1) + "\n")
+        chosen.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

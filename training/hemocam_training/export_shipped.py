@@ -98,7 +98,7 @@ def describe(thresholds: Thresholds, version: str, stages: list[dict[str, Any]],
 
 def export(runs: list[Path], out: Path, version: str, scans: int) -> ModelBundle:
     """Write the bundle, with thresholds tuned on the weights as they are stored."""
-    stages = [json.loads((run / "progress.json").read_text())[-1] for run in runs]
+    stages = [json.loads((run / "progress.json").read_text(encoding="utf-8"))[-1] for run in runs]
     weights = {name: value.numpy() for name, value in load_file(runs[-1] / "checkpoint.safetensors").items()}
     none = Thresholds(
         dict.fromkeys(CLASS_NAMES, 0.5),

@@ -184,7 +184,7 @@ def fit_to(out: Path, fit: Fit, cache: Path, checkpoint_minutes: float) -> None:
             )
             print(json.dumps(history[-1]), flush=True)
             save_file({name: value.contiguous() for name, value in fit.average.items()}, out / "checkpoint.safetensors")
-            (out / "progress.json").write_text(json.dumps(history, indent=1))
+            (out / "progress.json").write_text(json.dumps(history, indent=1), encoding="utf-8")
             if done >= 1:
                 return
             fit.reload()

@@ -97,7 +97,7 @@ def make_sample(out: Path, seed: int | None = None) -> dict[str, Any]:
     box = head_box(hu)
     np.savez_compressed(out / "phantom.npz", hu=quietened(hu[box]), labels=phantom.labels[box])
     recipe = recipe_of(phantom, box)
-    (out / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    (out / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n", encoding="utf-8")
     return recipe
 
 

@@ -96,7 +96,7 @@ def write_classifier(out: Path, network: nn.Module, encoder: str, stages: list[P
         encoder: timm architecture name.
         stages: run folders in order; the last one's size is the bundle's input size.
     """
-    history = [json.loads((stage / "progress.json").read_text())[-1] for stage in stages]
+    history = [json.loads((stage / "progress.json").read_text(encoding="utf-8"))[-1] for stage in stages]
     last = history[-1]
     metadata = BundleMetadata(
         name=f"phantom-classifier-{encoder.replace('_', '-')}",

@@ -104,7 +104,7 @@ def icc_2_1(ratings: ArrayLike) -> Interval:
     if below <= 0:
         return Interval(None)
     icc = (bms - ems) / below
-    if ems <= 0:
+    if residual <= _rounding(table):
         return Interval(icc)
     ratio = jms / ems
     part = k * icc * ratio + n * (1 + (k - 1) * icc) - k * icc
@@ -117,6 +117,11 @@ def icc_2_1(ratings: ArrayLike) -> Interval:
     low = n * (bms - f_low * ems) / (f_low * rest + n * bms)
     high = n * (f_high * bms - ems) / (rest + n * f_high * bms)
     return Interval(icc, low, high)
+
+
+def _rounding(table: NDArray[np.float64]) -> float:
+    """A sum of squares that is no more than the rounding of its parts."""
+    return 16 * np.finfo(np.float64).eps * float((table**2).sum())
 
 
 def concordance(prediction: ArrayLike, truth: ArrayLike) -> Interval:

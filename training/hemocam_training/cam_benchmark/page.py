@@ -55,13 +55,17 @@ def fill_page(page: Path, name: str, folder: Path) -> None:
     Raises:
         ValueError: the page has no mark of that name, or a mark for which there is no part.
     """
-    parts = report_parts(read_csv(folder / "scores.csv"), json.loads((folder / "settings.json").read_text()))
+    parts = report_parts(
+        read_csv(folder / "scores.csv"), json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    )
     pattern = re.compile(rf"(<!-- begin {re.escape(name)} (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     wanted = [match.group(2) for match in pattern.finditer(text)]
     if not wanted or set(wanted) - set(parts):
         raise ValueError(f"{page} has marks {wanted} for {name}; parts are {', '.join(parts)}")
-    page.write_text(pattern.sub(lambda match: f"{match.group(1)}{parts[match.group(2)]}\n{match.group(3)}", text))
+    page.write_text(
+        pattern.sub(lambda match: f"{match.group(1)}{parts[match.group(2)]}\n{match.group(3)}", text), encoding="utf-8"
+    )
 
 
 def _ordinal(number: int) -> str:

@@ -27,7 +27,7 @@ AT_BEST_LAYER = {
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """Every row, each measure with the ends of its interval."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file, lineterminator="\n")
         fixed = ("method", "layer", "class", "mask_rule", "slices_of", "threshold", "slices", "scans", "ms_per_slice")
         out.writerow([*fixed, *(column for name in MEASURES for column in (name, f"{name}_low", f"{name}_high"))])
