@@ -58,8 +58,10 @@ def dicom_figures(result: Result, scan: Path, folder: Path) -> list[Figure]:
     segmentation = build_segmentation(source, segments, origin)
     return [
         Figure("dicom_cold_s", "DICOM SEG and SR, hemocam export-dicom in a new process", cold(command), "s", "≤3"),
-        seconds("dicom_s", "DICOM SEG and SR", lambda: export_dicom(result, scan, out, overwrite=True), "≤3"),
-        seconds("maps_s", "the same with five maps", lambda: export_dicom(result, scan, out, True, overwrite=True)),
+        seconds("dicom_s", "DICOM SEG and SR", lambda: export_dicom(result.folder, scan, out, overwrite=True), "≤3"),
+        seconds(
+            "maps_s", "the same with five maps", lambda: export_dicom(result.folder, scan, out, True, overwrite=True)
+        ),
         seconds("read_s", "reading the series and checking its voxels", lambda: scan_of_run(result, scan)),
         seconds("headers_s", "reading and completing the headers", lambda: read_headers(source.ct)),
         seconds("seg_s", "building the segmentation", lambda: build_segmentation(source, segments, origin)),
