@@ -11,8 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from HemoCAMLib.model.lse_unet import LseUNet
 from HemoCAMLib.model.timm_classifier import TimmClassifier
 
-#: Largest change of the activations, relative to the largest of them, that folding may make.
-TOLERANCE = 1e-5
+#: Largest change of the activations, relative to the largest of them, that folding may make. Rounding alone makes 3e-5
+#: in EfficientNetV2-S, folded or not; a normalisation that was folded wrongly changes them altogether.
+TOLERANCE = 1e-4
 
 
 @torch.no_grad()

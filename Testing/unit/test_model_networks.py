@@ -223,6 +223,25 @@ def test_folding_changes_activations_by_less_than_a_hundred_thousandth(name: str
     )
 
 
+def test_rounding_that_the_network_has_anyway_does_not_keep_it_from_being_folded() -> None:
+    class FarFromZero(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.convolution = torch.nn.Conv2d(3, 4, 3)
+            self.normalisation = torch.nn.BatchNorm2d(4)
+            # The difference of two numbers near 300 keeps their rounding, 3e-5: as much as a deep network gathers.
+            self.convolution.bias.data.fill_(300.0)
+            self.normalisation.running_mean.fill_(300.0)
+
+        def trunk(self, stacks: torch.Tensor) -> torch.Tensor:
+            return self.normalisation(self.convolution(stacks))
+
+    network: Any = FarFromZero().eval()
+    _, count = folded(network, torch.rand(1, 3, 64, 64))
+    assert count == 1
+
+
 def test_a_convolution_that_something_else_reads_is_not_folded() -> None:
     class Shared(torch.nn.Module):
         def __init__(self) -> None:
