@@ -3,6 +3,7 @@
 #   make demo       sample scan, analysed with the model that ships
 #   make test       quick tests          make test-all   the slow ones too
 #   make lint       ruff and mypy        make bench      speed and memory
+#   make test-slicer   scenes, with Slicer's own classes, in .venv-slicer
 #
 # PYTHON      interpreter that makes .venv, 3.10 or newer (default python3)
 # PIP_FLAGS   extra flags for pip, such as the index that pytorch.org names for a CPU-only torch
@@ -13,7 +14,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 DISTRIBUTION := pyproject.toml setup.py constraints.txt
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all test-slicer lint bench clean
 
 demo: .venv/worker.stamp
 	$(BIN)/hemocam sample --out demo/sample
@@ -24,6 +25,10 @@ test: .venv/dev.stamp
 
 test-all: .venv/dev.stamp
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# In an environment without torch, as Slicer's own Python; with .venv there, a real analysis is made for it.
+test-slicer: .venv-slicer/stamp
+	.venv-slicer/bin/python -m pytest Testing/slicer_core
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -39,7 +44,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python Testing/benchmarks/bench_documents.py
 
 clean:
-	rm -rf .venv demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-slicer demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -60,3 +65,10 @@ $(BIN)/python:
 	@echo "Installing HemoCAM, PyTorch and what it is measured against into .venv; this can take some minutes."
 	@$(INSTALL) --editable ".[worker,dev,bench]" --editable training
 	@touch $@ .venv/dev.stamp .venv/worker.stamp
+
+.venv-slicer/stamp: $(DISTRIBUTION)
+	@echo "Installing Slicer's classes and HemoCAM without PyTorch into .venv-slicer; this can take some minutes."
+	@test -x .venv-slicer/bin/python || $(PYTHON) -m venv .venv-slicer
+	@.venv-slicer/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  $(PIP_FLAGS) --editable ".[dicom]" slicer-core pytest hypothesis
+	@touch $@

@@ -39,6 +39,7 @@ ROOMS = (
     "export",
     "report",
     "followup",
+    "scene",
     "sample",
     "cli",
 )
@@ -53,7 +54,12 @@ WORKER_SIDE = re.compile(
 
 HOST_PACKAGES = {"numpy", "scipy", "SimpleITK", "pydicom", "skimage"}
 #: Packages that one room may use, imported inside functions only.
-ROOM_PACKAGES = {"measure": {"matplotlib"}, "export": {"highdicom"}, "report": {"jinja2", "weasyprint", "PIL"}}
+ROOM_PACKAGES = {
+    "measure": {"matplotlib"},
+    "export": {"highdicom"},
+    "report": {"jinja2", "weasyprint", "PIL"},
+    "scene": {"slicer", "vtk"},
+}
 COMMAND_LINE_PACKAGES = HOST_PACKAGES | {"typer", "rich"}
 TORCH_SIDE = ("torch", "torchvision", "timm", "safetensors", "pytorch_grad_cam")
 SLICER_SIDE = ("qt", "ctk", "slicer", "vtk", "mrml")

@@ -88,6 +88,15 @@ def compare_segmentations(
     return _compare(prediction, members, truth, prediction.probability, options, grid, notes)
 
 
+def truth_on_grid(prediction: Segmentation, truth: Segmentation) -> Members:
+    """The truth's voxels where the prediction's are, [slice, row, column], just as a comparison takes them.
+
+    Raises:
+        InputRefused: ``TRUTH_NO_OVERLAP``, the two do not overlap in space.
+    """
+    return _on_grid_of(prediction, truth)[0]
+
+
 def _arrays(probabilities: Mapping[str, ArrayLike] | None) -> dict[str, NDArray[np.float64]]:
     return {name: np.asarray(values, np.float64) for name, values in (probabilities or {}).items()}
 

@@ -1,0 +1,49 @@
+"""Between MRML and the engine: volume nodes in, results out, corrections back. No qt, no scene of its own.
+
+Scenes, nodes and the DICOM database's look-up are handed in. Importing this package imports neither vtk nor slicer.
+"""
+
+from HemoCAMLib.scene.agreement_table import write_agreement_table, write_slice_agreement_table
+from HemoCAMLib.scene.analysis_input import AnalysisInput, analysis_input, frame_in_job
+from HemoCAMLib.scene.edited import corrected, measure, midline_of, refresh_tables
+from HemoCAMLib.scene.focus import largest_bleed_ras, place_of
+from HemoCAMLib.scene.heat_maps import HeatMaps, show_above
+from HemoCAMLib.scene.input_notes import InputNote
+from HemoCAMLib.scene.overlap import add_overlap
+from HemoCAMLib.scene.placement import Placement, place_run
+from HemoCAMLib.scene.read_back import guess_mapping, read_segmentation_node
+from HemoCAMLib.scene.record import Record
+from HemoCAMLib.scene.result_folder import BelongingsWatch
+from HemoCAMLib.scene.run_stream import RunStream
+from HemoCAMLib.scene.scene_result import SceneResult
+from HemoCAMLib.scene.segmentation_writer import SegmentationWriter, new_segmentation_node
+from HemoCAMLib.scene.volume_grid import VolumeGrid
+
+__all__ = [
+    "AnalysisInput",
+    "BelongingsWatch",
+    "HeatMaps",
+    "InputNote",
+    "Placement",
+    "Record",
+    "RunStream",
+    "SceneResult",
+    "SegmentationWriter",
+    "VolumeGrid",
+    "add_overlap",
+    "analysis_input",
+    "corrected",
+    "frame_in_job",
+    "guess_mapping",
+    "largest_bleed_ras",
+    "measure",
+    "midline_of",
+    "new_segmentation_node",
+    "place_of",
+    "place_run",
+    "read_segmentation_node",
+    "refresh_tables",
+    "show_above",
+    "write_agreement_table",
+    "write_slice_agreement_table",
+]

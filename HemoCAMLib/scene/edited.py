@@ -1,0 +1,110 @@
+"""Numbers of a segmentation that the user has corrected, with the true extents of the run's slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from HemoCAMLib.mask import find_brain
+from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
+from HemoCAMLib.measure.agreement import Segmentation
+from HemoCAMLib.measure.agreement.structures import BIT, mask_of
+from HemoCAMLib.measure.measurements import TOTAL
+from HemoCAMLib.scene.read_back import read_segmentation_node
+from HemoCAMLib.scene.result_nodes import SLICES_TABLE, VOLUMES_TABLE
+from HemoCAMLib.scene.scene_result import SceneResult, labels_of
+from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
+from HemoCAMLib.subtypes import ANY, SUBTYPES
+
+
+def corrected(result: SceneResult) -> Segmentation:
+    """The result's segmentation as it is now, edits included, for measuring and comparing.
+
+    Segments whose names say nothing about hemorrhage are left out, with a note.
+
+    Raises:
+        InputRefused: ``PREDICTION_TRANSFORM``, the user moved it apart from the CT in a way that bends it.
+    """
+    record = result.record
+    found = read_segmentation_node(
+        result.segmentation, result.volume, result.placement, record.geometry, role="prediction", ignore_unknown=True
+    )
+    probability = {
+        name: np.array([entry["probability"][name] for entry in record.result["slices"]])
+        for name in (ANY, *(subtype.name for subtype in SUBTYPES))
+        if record.result
+    }
+    return replace(found, probability=probability)
+
+
+def measure(segmentation: Segmentation, midline: MidlinePlane | None = None) -> Measurements:
+    """Volumes, diameters, sides and lesions of a segmentation on the slices of a run.
+
+    Where segments overlap each subtype is measured by itself, and the total and the areas of "any" count every voxel
+    once; so do hemorrhages of no subtype, which are part of the total alone.
+
+    Args:
+        segmentation: as :func:`corrected` gives it.
+        midline: of the run's scan (:func:`midline_of`); None takes the middle of the image.
+    """
+    known = np.zeros(256, bool)
+    known[[0, *BIT.values()]] = True
+    if known[segmentation.members].all():
+        return _measured(segmentation, labels_of(segmentation), midline)
+    whole = Measurements.empty(segmentation.geometry.slice_count)
+    for subtype in SUBTYPES:
+        labels = mask_of(segmentation.members, subtype.name).astype(np.uint8) * np.uint8(subtype.label)
+        own = _measured(segmentation, labels, midline)
+        for field in ("volume_ml", "abc2_ml", "largest_diameter_mm", "side", "components"):
+            getattr(whole, field)[subtype.name] = getattr(own, field)[subtype.name]
+        for areas, mine in zip(whole.area_mm2, own.area_mm2, strict=True):
+            areas[subtype.name] = mine[subtype.name]
+    pixel_mm2 = segmentation.geometry.pixel_area_mm2
+    for areas, members in zip(whole.area_mm2, segmentation.members, strict=True):
+        areas[ANY] = float(np.count_nonzero(members)) * pixel_mm2
+    any_mm2 = np.array([areas[ANY] for areas in whole.area_mm2])
+    whole.volume_ml[TOTAL] = float(segmentation.slice_extents_mm @ any_mm2) / 1000
+    return whole
+
+
+def midline_of(slices_hu: Any, segmentation: Segmentation) -> MidlinePlane | None:
+    """The plane that sides are told by, as the analysis finds it; takes about a second, so find it once a scan.
+
+    Args:
+        slices_hu: [slice, row, column] int16 in HU, in the run's order.
+        segmentation: for the geometry.
+    """
+    brain = find_brain((slices_hu[index] for index in range(len(slices_hu))), segmentation.geometry)
+    return MidlinePlane.from_brain(brain, segmentation.geometry)
+
+
+def refresh_tables(result: SceneResult, measurements: Measurements) -> bool:
+    """Brings both tables to new measurements; probabilities stay those of the network.
+
+    Returns:
+        whether the result is still there.
+    """
+    if not result.is_open:
+        return False
+    slices = _slices(result.record.result, measurements)
+    for table in result.nodes(VOLUMES_TABLE):
+        write_volume_table(table, measurements.as_dict(), slices)
+    for table in result.nodes(SLICES_TABLE):
+        write_slice_table(table, slices)
+    return True
+
+
+def _measured(segmentation: Segmentation, labels: Any, midline: MidlinePlane | None) -> Measurements:
+    measurer = Measurer(segmentation.geometry, midline)
+    for index, plane in enumerate(labels):
+        measurer.add(index, plane)
+    return measurer.finish()
+
+
+def _slices(fields: Mapping[str, Any], measurements: Measurements) -> list[dict[str, Any]]:
+    return [
+        {**entry, "area_mm2": dict(areas)} for entry, areas in zip(fields["slices"], measurements.area_mm2, strict=True)
+    ]

@@ -1,0 +1,251 @@
+"""A result in a scene: made empty when a run starts, filled while it goes, completed, found again, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from HemoCAMLib.measure.agreement import Segmentation, read_segmentation
+from HemoCAMLib.run.folder import RunFolder
+from HemoCAMLib.run.map_settings import LOCAL_LOGIT
+from HemoCAMLib.run.result import Result
+from HemoCAMLib.scene.bridge import Node, Scene
+from HemoCAMLib.scene.heat_maps import HeatMaps
+from HemoCAMLib.scene.placement import place_run
+from HemoCAMLib.scene.probability_plot import add_probability_plot
+from HemoCAMLib.scene.record import Record, State, add_record, read_record, records_in, refer, set_state, write_record
+from HemoCAMLib.scene.result_folder import add_folder, put_into, remove_folder
+from HemoCAMLib.scene.result_nodes import (
+    CHART,
+    COLORS,
+    HEAT_MAP,
+    SEGMENTATION,
+    SERIES,
+    SLICES_TABLE,
+    SUBTYPE,
+    VOLUME,
+    VOLUMES_TABLE,
+    ResultNodes,
+)
+from HemoCAMLib.scene.segmentation_writer import SegmentationWriter, new_segmentation_node
+from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
+from HemoCAMLib.scene.volume_grid import VolumeGrid
+from HemoCAMLib.subtypes import CLASS_NAMES
+
+
+class SceneResult(ResultNodes):
+    """The nodes of one result.
+
+    Every method that changes nodes does nothing and returns False once one of them is gone: a scene that was closed, or
+    a folder that was deleted, in the middle of a run.
+
+    Args:
+        record_node: the text node that remembers the result; see :meth:`start`, :meth:`open_run` and :meth:`in_scene`.
+    """
+
+    def __init__(self, record_node: Node) -> None:
+        super().__init__(record_node)
+        self._slices: dict[int, Mapping[str, Any]] = {}
+        self._writer: SegmentationWriter | None = None
+        self._maps: HeatMaps | None = None
+
+    @classmethod
+    def start(
+        cls,
+        volume_node: Node,
+        grid: VolumeGrid,
+        run: RunFolder,
+        run_shape: tuple[int, int, int],
+        *,
+        classes: Sequence[str] = CLASS_NAMES,
+        positions_lps_mm: NDArray[np.float64] | None = None,
+        name: str = "",
+    ) -> SceneResult:
+        """An empty result for a run that has just read its scan.
+
+        Args:
+            volume_node: the CT.
+            grid: :attr:`AnalysisInput.grid`.
+            run: the run's folder, prepared.
+            run_shape: (slices, rows, columns) from the event ``input``.
+            classes: of the model.
+            positions_lps_mm: of the run's slices, where the node may have more of them than the run.
+            name: of the folder; that of the volume where empty.
+
+        Raises:
+            InputRefused: ``CT_OTHER_SERIES``; nothing was added to the scene then.
+        """
+        placement = place_run(volume_node, grid, run_shape, positions_lps_mm)
+        job = run.read_job()
+        title = f"HemoCAM {name or volume_node.GetName() or 'result'}"
+        record = Record(
+            state="running",
+            run_folder=str(run.path.absolute()),
+            run_shape=placement.run_shape,
+            frame=None if grid.frame is grid.local else grid.frame,
+            places=tuple(placement.places.tolist()),
+            settings={key: value for key, value in job.to_dict().items() if key not in ("input", "ijk_to_ras")},
+        )
+        scene, folder = volume_node.GetScene(), add_folder(volume_node, title)
+        try:
+            result = cls(add_record(scene, record, f"{title} record"))
+            put_into(folder, result.record_node, "record")
+            refer(result.record_node, VOLUME, volume_node)
+            result.add(folder, SEGMENTATION, new_segmentation_node(volume_node, f"{title} segmentation"))
+            result.add(folder, VOLUMES_TABLE, scene.AddNewNodeByClass("vtkMRMLTableNode", f"{title} volumes"))
+            slices = scene.AddNewNodeByClass("vtkMRMLTableNode", f"{title} slices")
+            result.add(folder, SLICES_TABLE, slices)
+            write_slice_table(slices, [])
+            chart, series = add_probability_plot(slices, f"{title} probability")
+            result.add(folder, CHART, chart)
+            for node in series:
+                result.add(folder, SERIES, node)
+        except BaseException:
+            remove_folder(scene, folder)
+            raise
+        result._writer = SegmentationWriter(result.segmentation, placement)
+        method = str(job.map.get("method", LOCAL_LOGIT))
+        result._maps = HeatMaps(volume_node, placement, classes, method)
+        return result
+
+    @classmethod
+    def open_run(cls, volume_node: Node, grid: VolumeGrid, result: Result, *, name: str = "") -> SceneResult:
+        """A finished run put into the scene as a whole.
+
+        Args:
+            volume_node: the CT that it was made from.
+            grid: of the node in the order of the analysis: ``VolumeGrid.of_node(node, frame_in_job(run, node))``.
+            result: the run.
+            name: of the folder.
+
+        Raises:
+            InputRefused: ``CT_OTHER_SERIES``, the run is of another scan.
+        """
+        scan = result.fields["input"]
+        shape = (int(scan["slices"]), int(scan["rows"]), int(scan["columns"]))
+        positions = np.array([entry["origin_lps_mm"] for entry in result.slices])
+        run = RunFolder(result.folder)
+        opened = cls.start(volume_node, grid, run, shape, classes=result.classes, positions_lps_mm=positions, name=name)
+        try:
+            opened.complete(result)
+        except BaseException:
+            opened.remove()
+            raise
+        return opened
+
+    @classmethod
+    def in_scene(cls, scene: Scene) -> list[SceneResult]:
+        """Every result of a scene, such as one that was just loaded; those whose segmentation is gone are left out."""
+        results = [cls(node) for node in records_in(scene) if read_record(node) is not None]
+        return [result for result in results if result.is_open]
+
+    def put_slices(
+        self,
+        records: Sequence[Mapping[str, Any]],
+        labels: NDArray[np.uint8] | None = None,
+        maps: NDArray[np.floating[Any]] | None = None,
+    ) -> bool:
+        """Takes slices that follow each other as a run finishes them; they show with the next :meth:`update`.
+
+        Args:
+            records: of the event ``slices``.
+            labels: [slices, rows, columns] (:class:`~HemoCAMLib.scene.run_stream.RunStream`).
+            maps: [slices, class, h, w] of the run folder; only subtypes that have a voxel are kept.
+        """
+        if not self.is_open:
+            return False
+        self._slices.update({int(record["index"]): record for record in records})
+        first = int(records[0]["index"]) if records else 0
+        if labels is not None and self._writer is not None:
+            self._writer.put(first, labels)
+        if maps is not None and self._maps is not None and self._writer is not None:
+            self._maps.put(first, maps, self._writer.found)
+        return True
+
+    def update(self) -> bool:
+        """Shows what was put; call it a few times a second at most."""
+        if not self.is_open or self._writer is None or self._maps is None:
+            return False
+        self._writer.update()
+        self._maps.update()
+        self._adopt_maps()
+        self._write_tables(list(self._slices.values()))
+        return True
+
+    def complete(self, result: Result) -> bool:
+        """Brings every node to what the finished run says."""
+        if not self.is_open or self._writer is None or self._maps is None:
+            return False
+        run = read_segmentation(result.folder, role="prediction")
+        self._writer.put(0, labels_of(run))
+        self._writer.update(drop_empty=True)
+        maps = result.activation
+        # One class after the other: a run of another method may hold large maps of all.
+        self._maps.put(0, np.moveaxis(maps, 1, 0), self._writer.found)
+        self._maps.update()
+        self._adopt_maps()
+        self._write_tables(result.slices, result.fields)
+        record = replace(self.record, state="complete", geometry=run.geometry, result=result.fields)
+        write_record(self.record_node, record)
+        return True
+
+    def show_labels(
+        self, labels: NDArray[np.uint8], numbers: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]
+    ) -> bool:
+        """Brings segmentation and tables to another label map of the same run, such as that of other thresholds.
+
+        Args:
+            labels: [slice, row, column] of the whole run.
+            numbers: as :func:`~HemoCAMLib.scene.tables.write_volume_table` takes them.
+            slices: as in ``result.json``.
+        """
+        if not self.is_open:
+            return False
+        if self._writer is None:
+            self._writer = SegmentationWriter(self.segmentation, self.placement)
+        self._writer.put(0, labels)
+        self._writer.update()
+        self._write_tables(slices, numbers)
+        return True
+
+    def end(self, state: State) -> bool:
+        """Notes that a run was cancelled or failed; what it found stays."""
+        if not self.is_open:
+            return False
+        self.update()
+        set_state(self.record_node, state)
+        return True
+
+    def _adopt_maps(self) -> None:
+        assert self._maps is not None
+        known = self.heat_maps
+        for name, node in self._maps.nodes.items():
+            if name not in known:
+                node.SetAttribute(SUBTYPE, name)
+                self.adopt(node, HEAT_MAP)
+        colors = self._maps.color_node
+        if colors is not None and not self.nodes(COLORS):
+            self.adopt(colors, COLORS)
+
+    def _write_tables(self, slices: Sequence[Mapping[str, Any]], numbers: Mapping[str, Any] | None = None) -> None:
+        for table in self.nodes(SLICES_TABLE):
+            write_slice_table(table, slices)
+        for table in self.nodes(VOLUMES_TABLE) if numbers else ():
+            write_volume_table(table, numbers or {}, slices)
+
+
+def labels_of(segmentation: Segmentation) -> NDArray[np.uint8]:
+    """[slice, row, column] label map 0-5 of a segmentation whose subtypes do not overlap.
+
+    Where they do, the first subtype in the order of tables stands.
+    """
+    lookup = np.zeros(256, np.uint8)
+    codes = np.arange(256)
+    for bit in reversed(range(len(CLASS_NAMES) - 1)):
+        lookup[(codes >> bit) & 1 == 1] = bit + 1
+    labels: NDArray[np.uint8] = lookup[segmentation.members]
+    return labels
