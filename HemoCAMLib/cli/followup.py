@@ -11,7 +11,7 @@ from rich.text import Text
 from HemoCAMLib.cli.result_table import RESEARCH_ONLY
 from HemoCAMLib.cli.streams import output, write_json
 from HemoCAMLib.followup import Change, RunScan, follow_up, write_followup
-from HemoCAMLib.report.facts import volume_text
+from HemoCAMLib.report.facts import signed, volume_text
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.run.source import scan_of_run
 
@@ -59,8 +59,8 @@ def change_table(change: Change) -> Table:
             "All" if name == "total" else name,
             volume_text(entry.first_ml),
             volume_text(entry.second_ml),
-            f"{entry.change_ml:+.2f} mL",
-            "new" if entry.is_new else "" if percent is None else f"{percent:+.0f}",
+            f"{signed(entry.change_ml, 2)} mL",
+            "new" if entry.is_new else "" if percent is None else signed(percent, 0),
             style="" if entry.first_ml or entry.second_ml else "dim",
         )
     return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from HemoCAMLib.report.facts import signed
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
@@ -79,11 +80,11 @@ class Change:
         """Facts, no advice."""
         iph, ivh = self["IPH"], self["IVH"]
         found = []
-        if self.iph_expanded is not None:
+        if iph.change_percent is not None:
             line = f"{EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %"
             verb = "meets" if self.iph_expanded else "does not meet"
             found.append(
-                f"IPH changed by {iph.change_ml:+.1f} mL ({iph.change_percent:+.0f} %), which {verb} the criterion of "
+                f"IPH changed by {signed(iph.change_ml, 1)} mL ({signed(iph.change_percent, 0)} %), which {verb} the criterion of "
                 f"hematoma expansion, growth by {line} or more (Dowlatshahi et al., Neurology 2011)."
             )
         elif iph.is_new:
@@ -93,7 +94,7 @@ class Change:
         elif ivh.first_ml > 0:
             verb = "at least" if self.ivh_grew else "less than"
             found.append(
-                f"Intraventricular blood changed by {ivh.change_ml:+.1f} mL, growth of {verb} {IVH_GROWTH_ML:g} mL, "
+                f"Intraventricular blood changed by {signed(ivh.change_ml, 1)} mL, growth of {verb} {IVH_GROWTH_ML:g} mL, "
                 "the line of the revised definition of expansion (Yogendrakumar et al., Stroke 2020)."
             )
         found += [

@@ -15,7 +15,7 @@ import HemoCAMLib
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.followup.compare import FollowUp
 from HemoCAMLib.report.choice import key_slices
-from HemoCAMLib.report.facts import volume_text
+from HemoCAMLib.report.facts import signed, volume_text
 from HemoCAMLib.report.pictures import Illustrator
 from HemoCAMLib.report.template import rendered, write_page
 from HemoCAMLib.report.windows import SUBDURAL, data_uri
@@ -74,8 +74,8 @@ def _row(found: FollowUp, name: str) -> dict[str, Any]:
         "color": "rgb({},{},{})".format(*color),
         "first": volume_text(change.first_ml),
         "second": volume_text(change.second_ml),
-        "change": f"{change.change_ml:+.2f} mL" if change.change_ml else "0 mL",
-        "percent": "new" if change.is_new else "–" if percent is None else f"{percent:+.0f} %",
+        "change": f"{signed(change.change_ml, 2)} mL",
+        "percent": "new" if change.is_new else "–" if percent is None else f"{signed(percent, 0)} %",
         "found": change.first_ml > 0 or change.second_ml > 0,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from HemoCAMLib.measure.agreement import Agreement
-from HemoCAMLib.report.facts import volume_figure
+from HemoCAMLib.report.facts import signed, volume_figure
 
 #: Heading in two lines and how a value is written, by field of ``agreement.json``.
 _COLUMNS: tuple[tuple[tuple[str, str], str, str], ...] = (
@@ -30,8 +30,8 @@ def comparison_section(agreement: Agreement) -> dict[str, Any]:
                 "name": name,
                 "ours": volume_figure(structure["prediction_ml"]),
                 "truth": volume_figure(structure["truth_ml"]),
-                "difference": _signed(structure["difference_ml"], 2),
-                "percent": "–" if percent is None else _signed(percent, 0),
+                "difference": signed(structure["difference_ml"], 2),
+                "percent": "–" if percent is None else signed(percent, 0),
                 "values": [
                     "–" if values.get(field) is None else form.format(values[field]) for _, field, form in _COLUMNS
                 ],
@@ -44,13 +44,3 @@ def comparison_section(agreement: Agreement) -> dict[str, Any]:
         "rows": rows,
         "notes": [*agreement.notes, *sorted(reasons)],
     }
-
-
-def _signed(value: float, decimals: int) -> str:
-    """With its sign, except where nothing is left of the value.
-
-    >>> _signed(-0.3, 0), _signed(1.5, 2)
-    ('0', '+1.50')
-    """
-    rounded = round(value, decimals)
-    return f"{rounded:+.{decimals}f}" if rounded else "0"

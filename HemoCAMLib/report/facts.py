@@ -52,6 +52,16 @@ def volume_text(value_ml: float) -> str:
     return f"{volume_figure(value_ml)} mL"
 
 
+def signed(value: float, decimals: int) -> str:
+    """With its sign, except where nothing is left of the value.
+
+    >>> signed(-0.3, 0), signed(1.5, 2)
+    ('0', '+1.50')
+    """
+    rounded = round(value, decimals)
+    return f"{rounded:+.{decimals}f}" if rounded else "0"
+
+
 def summary(result: Result) -> str:
     """One sentence: what was found, largest first."""
     found = sorted(
