@@ -84,8 +84,8 @@ class Change:
             line = f"{EXPANSION_ML:g} mL or {EXPANSION_PERCENT:g} %"
             verb = "meets" if self.iph_expanded else "does not meet"
             found.append(
-                f"IPH changed by {signed(iph.change_ml, 1)} mL ({signed(iph.change_percent, 0)} %), which {verb} the criterion of "
-                f"hematoma expansion, growth by {line} or more (Dowlatshahi et al., Neurology 2011)."
+                f"IPH changed by {signed(iph.change_ml, 1)} mL ({signed(iph.change_percent, 0)} %), which {verb} the "
+                f"criterion of hematoma expansion, growth by {line} or more (Dowlatshahi et al., Neurology 2011)."
             )
         elif iph.is_new:
             found.append(f"IPH is new: {iph.second_ml:.1f} mL, none in the first scan.")
@@ -94,8 +94,8 @@ class Change:
         elif ivh.first_ml > 0:
             verb = "at least" if self.ivh_grew else "less than"
             found.append(
-                f"Intraventricular blood changed by {signed(ivh.change_ml, 1)} mL, growth of {verb} {IVH_GROWTH_ML:g} mL, "
-                "the line of the revised definition of expansion (Yogendrakumar et al., Stroke 2020)."
+                f"Intraventricular blood changed by {signed(ivh.change_ml, 1)} mL, growth of {verb} "
+                f"{IVH_GROWTH_ML:g} mL, the line of the revised definition of expansion (Yogendrakumar et al., Stroke 2020)."
             )
         found += [
             f"{name} is {'new' if self[name].is_new else 'no longer found'}."

@@ -121,7 +121,7 @@ def icc_2_1(ratings: ArrayLike) -> Interval:
 
 def _rounding(table: NDArray[np.float64]) -> float:
     """A sum of squares that is no more than the rounding of its parts."""
-    return 16 * np.finfo(np.float64).eps * float((table**2).sum())
+    return float(16 * np.finfo(np.float64).eps * (table**2).sum())
 
 
 def concordance(prediction: ArrayLike, truth: ArrayLike) -> Interval:
