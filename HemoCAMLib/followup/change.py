@@ -95,7 +95,8 @@ class Change:
             verb = "at least" if self.ivh_grew else "less than"
             found.append(
                 f"Intraventricular blood changed by {signed(ivh.change_ml, 1)} mL, growth of {verb} "
-                f"{IVH_GROWTH_ML:g} mL, the line of the revised definition of expansion (Yogendrakumar et al., Stroke 2020)."
+                f"{IVH_GROWTH_ML:g} mL, the line of the revised definition of expansion "
+                "(Yogendrakumar et al., Stroke 2020)."
             )
         found += [
             f"{name} is {'new' if self[name].is_new else 'no longer found'}."
