@@ -125,10 +125,11 @@ def linear_between(source: Node | None, target: Node | None) -> Matrix | None:
     import slicer
     import vtk
 
-    matrix = vtk.vtkMatrix4x4()
-    if not slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix):
+    general, linear = vtk.vtkGeneralTransform(), vtk.vtkTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, general)
+    if not slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(general, linear):
         return None
-    return array_of_matrix(matrix)
+    return array_of_matrix(linear.GetMatrix())
 
 
 def transform_to_world(transform_node: Node | None, points_ras: NDArray[np.float64]) -> NDArray[np.float64]:

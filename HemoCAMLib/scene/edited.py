@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from HemoCAMLib.mask import find_brain
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
@@ -15,7 +16,7 @@ from HemoCAMLib.measure.agreement.structures import BIT, mask_of
 from HemoCAMLib.measure.measurements import TOTAL
 from HemoCAMLib.scene.read_back import read_segmentation_node
 from HemoCAMLib.scene.result_nodes import SLICES_TABLE, VOLUMES_TABLE
-from HemoCAMLib.scene.scene_result import SceneResult, labels_of
+from HemoCAMLib.scene.scene_result import SceneResult, labels_of_members
 from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
 from HemoCAMLib.subtypes import ANY, SUBTYPES
 
@@ -52,19 +53,21 @@ def measure(segmentation: Segmentation, midline: MidlinePlane | None = None) -> 
     """
     known = np.zeros(256, bool)
     known[[0, *BIT.values()]] = True
-    if known[segmentation.members].all():
-        return _measured(segmentation, labels_of(segmentation), midline)
+    held = [(index, plane) for index, plane in enumerate(segmentation.members) if plane.any()]
+    if all(known[plane].all() for _, plane in held):
+        return _measured(segmentation, {index: labels_of_members(plane) for index, plane in held}, midline)
     whole = Measurements.empty(segmentation.geometry.slice_count)
     for subtype in SUBTYPES:
-        labels = mask_of(segmentation.members, subtype.name).astype(np.uint8) * np.uint8(subtype.label)
+        value = np.uint8(subtype.label)
+        labels = {index: mask_of(plane, subtype.name).astype(np.uint8) * value for index, plane in held}
         own = _measured(segmentation, labels, midline)
         for field in ("volume_ml", "abc2_ml", "largest_diameter_mm", "side", "components"):
             getattr(whole, field)[subtype.name] = getattr(own, field)[subtype.name]
         for areas, mine in zip(whole.area_mm2, own.area_mm2, strict=True):
             areas[subtype.name] = mine[subtype.name]
     pixel_mm2 = segmentation.geometry.pixel_area_mm2
-    for areas, members in zip(whole.area_mm2, segmentation.members, strict=True):
-        areas[ANY] = float(np.count_nonzero(members)) * pixel_mm2
+    for index, plane in held:
+        whole.area_mm2[index][ANY] = float(np.count_nonzero(plane)) * pixel_mm2
     any_mm2 = np.array([areas[ANY] for areas in whole.area_mm2])
     whole.volume_ml[TOTAL] = float(segmentation.slice_extents_mm @ any_mm2) / 1000
     return whole
@@ -97,9 +100,11 @@ def refresh_tables(result: SceneResult, measurements: Measurements) -> bool:
     return True
 
 
-def _measured(segmentation: Segmentation, labels: Any, midline: MidlinePlane | None) -> Measurements:
+def _measured(
+    segmentation: Segmentation, labels: Mapping[int, NDArray[np.uint8]], midline: MidlinePlane | None
+) -> Measurements:
     measurer = Measurer(segmentation.geometry, midline)
-    for index, plane in enumerate(labels):
+    for index, plane in labels.items():
         measurer.add(index, plane)
     return measurer.finish()
 

@@ -14,7 +14,7 @@ from HemoCAMLib.scene.volume_grid import VolumeGrid
 Box = tuple[slice, slice, slice]
 
 #: Voxels of two grids are the same where they lie closer than this share of one, at the far end of the volume too.
-_SAME_VOXEL = 0.25
+_SAME_VOXEL = 0.05
 
 
 def blank_label_map(grid: VolumeGrid) -> VtkObject:

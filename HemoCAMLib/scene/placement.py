@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,11 @@ class Placement:
     def run_shape(self) -> tuple[int, int, int]:
         """(slices, rows, columns) of the run."""
         return len(self.places), *self.grid.canonical_shape[1:]
+
+    def run_slices(self, canonical: NDArray[Any]) -> NDArray[Any]:
+        """The run's slices among [slice, row, column] of the node; a view where they are all of them."""
+        every = np.array_equal(self.places, np.arange(len(canonical)))
+        return canonical if every else canonical[self.places]
 
 
 def place_run(

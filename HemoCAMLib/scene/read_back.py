@@ -90,11 +90,15 @@ class _Source:
     def named(self, layer: Layer, canonical: NDArray[Any], geometry: SliceGeometry) -> Segmentation:
         """A layer's [slice, row, column] voxels as a segmentation."""
         dataset = self._labels.dataset if self._table is None and not self._labels.named else None
-        source = LabelSource(
-            "segmentation-node", canonical[None], geometry, layer.segments, self._labels.named or bool(self._table)
-        )
+        held = np.flatnonzero([plane.any() for plane in canonical])
+        named = self._labels.named or bool(self._table)
+        # Most slices have no label; looking each voxel of a long scan up would take a second.
+        source = LabelSource("segmentation-node", canonical[held][None], geometry, layer.segments, named)
         try:
-            return segmentation_of_source(source, self._table, dataset, role=self._role)
+            found = segmentation_of_source(source, self._table, dataset, role=self._role)
+            members = np.zeros(canonical.shape, np.uint8)
+            members[held] = found.members
+            return replace(found, members=members)
         except InputRefused as error:
             if not error.code.endswith(("_LABELS", "_LABELS_AMBIGUOUS")):
                 raise
@@ -180,13 +184,18 @@ def _on_grid(labels: LabelNode, to_volume: Matrix, placement: Placement) -> list
     grid = placement.grid
     found = []
     for layer in labels.layers:
-        whole = np.zeros(grid.shape, layer.voxels.dtype)
-        if layer.voxels.size > 1 or layer.voxels.any():
-            boxes = box_on_grid(to_volume @ layer.to_ras, layer.voxels.shape, grid)
-            if boxes is None:
-                return None
+        whole, has_label = layer.voxels, bool(layer.voxels.any())
+        boxes = box_on_grid(to_volume @ layer.to_ras, layer.voxels.shape, grid) if has_label else None
+        if has_label and boxes is None:
+            return None
+        if boxes is None or layer.voxels.shape != grid.shape or boxes[0] != boxes[1]:
+            whole = np.zeros(grid.shape, layer.voxels.dtype)
+        if boxes is not None and whole is not layer.voxels:
             whole[boxes[1]] = layer.voxels[boxes[0]]
-        found.append((layer, grid.to_canonical(whole)[placement.places]))
+            if not whole.any():
+                # It lies elsewhere: no truth without hemorrhage, but one of another place.
+                return None
+        found.append((layer, placement.run_slices(grid.to_canonical(whole))))
     return found
 
 

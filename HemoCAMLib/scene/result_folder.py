@@ -54,6 +54,9 @@ def remove_folder(scene: Scene, folder: int) -> None:
     hierarchy = scene.GetSubjectHierarchyNode()
     nodes = nodes_of(lambda found: hierarchy.GetDataNodesInBranch(folder, found))
     belongings = [belonging for node in nodes for belonging in belongings_of(node)]
+    # One by one: removed as a branch, nodes that look after others confuse the hierarchy's own look-up.
+    for node in nodes:
+        scene.RemoveNode(node)
     hierarchy.RemoveItem(folder, True, True)
     remove_unused(scene, belongings)
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from HemoCAMLib.measure.agreement import Segmentation, read_segmentation
+from HemoCAMLib.measure.agreement import read_segmentation
+from HemoCAMLib.measure.agreement.structures import BIT, Members
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
 from HemoCAMLib.run.result import Result
@@ -34,7 +35,7 @@ from HemoCAMLib.scene.result_nodes import (
 from HemoCAMLib.scene.segmentation_writer import SegmentationWriter, new_segmentation_node
 from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
 from HemoCAMLib.scene.volume_grid import VolumeGrid
-from HemoCAMLib.subtypes import CLASS_NAMES
+from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
 
 
 class SceneResult(ResultNodes):
@@ -181,7 +182,7 @@ class SceneResult(ResultNodes):
         if not self.is_open or self._writer is None or self._maps is None:
             return False
         run = read_segmentation(result.folder, role="prediction")
-        self._writer.put(0, labels_of(run))
+        self._writer.put(0, labels_of_members(run.members))
         self._writer.update(drop_empty=True)
         maps = result.activation
         # One class after the other: a run of another method may hold large maps of all.
@@ -238,14 +239,11 @@ class SceneResult(ResultNodes):
             write_volume_table(table, numbers or {}, slices)
 
 
-def labels_of(segmentation: Segmentation) -> NDArray[np.uint8]:
-    """[slice, row, column] label map 0-5 of a segmentation whose subtypes do not overlap.
-
-    Where they do, the first subtype in the order of tables stands.
-    """
-    lookup = np.zeros(256, np.uint8)
+def labels_of_members(members: Members) -> NDArray[np.uint8]:
+    """A label map 0-5 of voxels that say which subtypes they are; the first of the tables where several are."""
     codes = np.arange(256)
-    for bit in reversed(range(len(CLASS_NAMES) - 1)):
-        lookup[(codes >> bit) & 1 == 1] = bit + 1
-    labels: NDArray[np.uint8] = lookup[segmentation.members]
+    lookup = np.zeros(256, np.uint8)
+    for subtype in reversed(SUBTYPES):
+        lookup[codes & BIT[subtype.name] > 0] = subtype.label
+    labels: NDArray[np.uint8] = lookup[members]
     return labels

@@ -66,9 +66,7 @@ class SegmentationWriter:
             raise ValueError(f"labels {labels.shape} from slice {first} of a run of {self._placement.run_shape}")
         if not self.is_open:
             return False
-        counts = np.stack([np.bincount(plane.ravel(), minlength=self._counts.shape[1]) for plane in labels])
-        if counts.shape[1] != self._counts.shape[1]:
-            raise ValueError("labels above those of the subtypes")
+        counts = np.stack([self._count(plane) for plane in labels]) if count else self._counts[:0]
         canonical = self._placement.grid.to_canonical(voxels_of(self._whole_image()))
         for index in range(first, first + count):
             # Most slices are empty and stay so.
@@ -105,6 +103,14 @@ class SegmentationWriter:
         finally:
             self._node.EndModify(was_modifying)
         return True
+
+    def _count(self, plane: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Voxels of a slice by label."""
+        values = self._counts.shape[1]
+        counts = np.bincount(plane.ravel(), minlength=values) if plane.any() else np.zeros(values, np.int64)
+        if len(counts) > values:
+            raise ValueError("labels above those of the subtypes")
+        return counts
 
     def _whole_image(self) -> VtkObject:
         """The label map that the segments share, over the whole volume, also after an editor made another of it."""
