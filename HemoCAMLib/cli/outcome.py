@@ -12,18 +12,24 @@ import typer
 from HemoCAMLib.errors import Cancelled, HemoCAMError, UsageError, WorkerFailed
 
 
-def run_command(arguments: list[str]) -> int:
+def run_command(arguments: list[str], app: typer.Typer | None = None, program: str = "hemocam") -> int:
     """Runs one command line and gives its exit code.
 
     With ``--json`` an error is also an object ``{"error": {"code", "message", "advice"}}`` on standard output.
+
+    Args:
+        arguments: without the program's name.
+        app: the commands; None for those of ``hemocam``.
+        program: its name, for messages.
     """
-    from HemoCAMLib.cli.app import app
     from HemoCAMLib.cli.streams import accept_any_text, drop_stdout
 
+    if app is None:
+        from HemoCAMLib.cli.app import app
     accept_any_text()
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="hemocam", standalone_mode=False)
+        code = typer.main.get_command(app).main(arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except HemoCAMError as error:
@@ -36,8 +42,8 @@ def run_command(arguments: list[str]) -> int:
     except Exception as error:
         # Typer's usage errors; newer releases carry their own copy of click, so the class has no common name.
         if hasattr(error, "format_message") and hasattr(error, "show"):
-            return _report_usage(error, as_json)
-        return _report(_unexpected(error, debug), as_json, debug)
+            return _report_usage(error, as_json, program)
+        return _report(_unexpected(error, debug, program), as_json, debug)
 
 
 def _report(error: HemoCAMError, as_json: bool, debug: bool) -> int:
@@ -59,20 +65,20 @@ def _report(error: HemoCAMError, as_json: bool, debug: bool) -> int:
     return error.exit_code
 
 
-def _report_usage(error: Exception, as_json: bool) -> int:
+def _report_usage(error: Exception, as_json: bool, program: str) -> int:
     from HemoCAMLib.cli.streams import write_json
 
     error.show()  # type: ignore[attr-defined]
     if as_json:
         message = error.format_message()  # type: ignore[attr-defined]
-        write_json({"error": {"code": "USAGE_COMMAND_LINE", "message": message, "advice": "See hemocam --help."}})
+        write_json({"error": {"code": "USAGE_COMMAND_LINE", "message": message, "advice": f"See {program} --help."}})
     return UsageError.exit_code
 
 
-def _unexpected(error: Exception, debug: bool) -> HemoCAMError:
+def _unexpected(error: Exception, debug: bool, program: str) -> HemoCAMError:
     """What HemoCAM did not foresee, with its traceback in a log of its own."""
     text = "".join(traceback.format_exception(error))
-    advice = "Run it again with “hemocam --debug …” to see where."
+    advice = f"Run it again with “{program} --debug …” to see where."
     if not debug:
         try:
             handle, path = tempfile.mkstemp(prefix="hemocam-", suffix=".log")
