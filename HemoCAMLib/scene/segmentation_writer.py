@@ -69,9 +69,10 @@ class SegmentationWriter:
         counts = np.stack([self._count(plane) for plane in labels]) if count else self._counts[:0]
         canonical = self._placement.grid.to_canonical(voxels_of(self._whole_image()))
         for index in range(first, first + count):
-            # Most slices are empty and stay so.
-            if counts[index - first, 1:].any() or self._counts[index, 1:].any():
-                canonical[self._placement.places[index]] = labels[index - first]
+            shown = canonical[self._placement.places[index]]
+            # Most slices are empty and stay so. What is there is looked at: an editor may have drawn in it.
+            if counts[index - first, 1:].any() or shown.any():
+                shown[...] = labels[index - first]
                 self._changed = True
         self._counts[first : first + count] = counts
         return True

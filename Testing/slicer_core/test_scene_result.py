@@ -26,7 +26,15 @@ from synthetic_head import head_hu
 
 from HemoCAMLib.run.label_file import RawLabels
 from HemoCAMLib.run.result import Result
-from HemoCAMLib.scene import AnalysisInput, BelongingsWatch, RunStream, SceneResult, analysis_input
+from HemoCAMLib.scene import (
+    AnalysisInput,
+    BelongingsWatch,
+    HeatMaps,
+    Placement,
+    RunStream,
+    SceneResult,
+    analysis_input,
+)
 from HemoCAMLib.scene.result_folder import belongings_of, remove_folder
 from HemoCAMLib.subtypes import SUBTYPE_NAMES, SUBTYPES
 
@@ -188,6 +196,62 @@ def test_writing_goes_on_after_an_editor_replaced_the_label_map(tmp_path: Path) 
     assert shown.show_labels(changed, result.fields, result.slices)
     assert told
     assert _label_sets(shown) == {name: _points(changed, name) for name in SUBTYPE_NAMES}
+
+
+def test_a_result_that_is_found_again_can_lose_whole_slices(tmp_path: Path) -> None:
+    node, chosen, result = finished(tmp_path)
+    SceneResult.open_run(node, chosen.grid, result)
+    (again,) = SceneResult.in_scene(node.GetScene())
+    fewer = LABELS.copy()
+    fewer[2:4] = 0
+    assert again.show_labels(fewer, result.fields, result.slices)
+    assert _label_sets(again) == {name: _points(fewer, name) for name in SUBTYPE_NAMES}
+
+
+def test_labels_of_another_shape_or_value_are_a_mistake_of_the_caller(tmp_path: Path) -> None:
+    node, chosen, result = finished(tmp_path)
+    shown = SceneResult.open_run(node, chosen.grid, result)
+    for first, labels in ((0, LABELS[:, :-1]), (5, LABELS), (-1, LABELS[:1]), (0, LABELS + np.uint8(9))):
+        with pytest.raises(ValueError, match="labels"):
+            shown.show_labels(labels, {}, []) if first == 0 else shown._writer.put(first, labels)
+    assert _label_sets(shown) == {name: _points(LABELS, name) for name in SUBTYPE_NAMES}
+
+
+def test_maps_of_another_method_are_shown_by_their_positive_part_up_to_their_largest_value(tmp_path: Path) -> None:
+    node, chosen, _ = finished(tmp_path)
+    placement = Placement(chosen.grid, np.arange(9))
+    maps = HeatMaps(node, placement, ["any", "SAH"], "hires-cam")
+    values = np.full((9, 2, 8, 6), -3.0, np.float32)
+    values[2, 1, 4, 5], values[3, 1, 0, 0], values[4, 1] = 40.0, 10.0, np.nan
+    assert maps.put(0, values, ["SAH", "EDH"])
+    assert maps.update()
+    assert list(maps.nodes) == ["SAH"]
+    shown = voxels(maps.nodes["SAH"].GetImageData())
+    assert (shown[2, 4, 5], shown[3, 0, 0]) == (1.0, 0.25)
+    assert shown.sum() == 1.25
+
+
+def test_a_heat_map_that_the_user_deleted_is_not_made_again(tmp_path: Path) -> None:
+    node, chosen, result = finished(tmp_path)
+    maps = HeatMaps(node, Placement(chosen.grid, np.arange(9)), result.classes)
+    for _ in range(2):
+        assert maps.put(0, _maps(result, 0, 9), ["IPH", "SAH"])
+        assert maps.update()
+        if "IPH" in maps.nodes:
+            node.GetScene().RemoveNode(maps.nodes["IPH"])
+    assert list(maps.nodes) == ["SAH"]
+
+
+def test_a_node_that_the_application_has_put_somewhere_is_moved_into_the_folder(tmp_path: Path) -> None:
+    node, chosen, result = finished(tmp_path)
+    hierarchy = node.GetScene().GetSubjectHierarchyNode()
+    shown = SceneResult.open_run(node, chosen.grid, result)
+    other = node.GetScene().AddNewNodeByClass("vtkMRMLTextNode")
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), other)
+    shown.adopt(other, "note")
+    assert hierarchy.GetItemByDataNode(other) == item
+    assert hierarchy.GetItemParent(item) == shown.folder
+    assert shown.nodes("note") == [other]
 
 
 @pytest.mark.parametrize("kind", ["mrb", "mrml"])
