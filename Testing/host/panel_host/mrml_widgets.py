@@ -1,0 +1,234 @@
+"""Slicer's widgets that show the scene: as much of each as a panel uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from .ctk_widgets import ctkDoubleSpinBox, ctkRangeWidget, ctkSliderWidget, stored
+
+
+class _Scene:
+    """What every widget with a scene has."""
+
+    CPP_SIGNATURES = {"mrmlSceneChanged(vtkMRMLScene*)": 1}  # noqa: RUF012
+    _scene: Any = None
+
+    def mrmlScene(self) -> Any:  # noqa: N802
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+        if scene is not self._scene:
+            self._scene = scene
+            self.mrmlSceneChanged.emit(scene)  # type: ignore[attr-defined]
+
+
+class qMRMLWidget(_Scene, QtWidgets.QWidget):  # noqa: N801
+    mrmlSceneChanged = Signal(object)
+
+
+class qSlicerWidget(_Scene, QtWidgets.QWidget):  # noqa: N801
+    mrmlSceneChanged = Signal(object)
+
+
+class _OneNode(QtWidgets.QWidget):
+    """A widget that shows one node."""
+
+    _scene: Any = None
+    _node: Any = None
+
+    def mrmlScene(self) -> Any:  # noqa: N802
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+        self._scene = scene
+
+
+class qMRMLTableView(QtWidgets.QTableView):  # noqa: N801
+    _scene: Any = None
+    _node: Any = None
+
+    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+        self._scene = scene
+
+    def mrmlTableNode(self) -> Any:  # noqa: N802
+        return self._node
+
+    def setMRMLTableNode(self, node: Any) -> None:  # noqa: N802
+        self._node = node
+
+
+class qMRMLSegmentsTableView(_OneNode):  # noqa: N801
+    selectionChanged = Signal(object, object)
+    segmentAboutToBeModified = Signal(str)
+
+    def segmentationNode(self) -> Any:  # noqa: N802
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:  # noqa: N802
+        self._node = node
+
+    readOnly = stored(bool, False)
+    visibilityColumnVisible = stored(bool, True)
+    colorColumnVisible = stored(bool, True)
+    opacityColumnVisible = stored(bool, False)
+    statusColumnVisible = stored(bool, False)
+
+
+class qMRMLSliderWidget(ctkSliderWidget):  # noqa: N801
+    pass
+
+
+class qMRMLSpinBox(ctkDoubleSpinBox):  # noqa: N801
+    pass
+
+
+class qMRMLRangeWidget(ctkRangeWidget):  # noqa: N801
+    pass
+
+
+class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
+    """The nodes of given types in the scene, as they come and go."""
+
+    currentNodeChanged = Signal(object)
+    currentNodeIDChanged = Signal(str)
+    nodeAdded = Signal(object)
+    nodeAddedByUser = Signal(object)
+    nodeAboutToBeRemoved = Signal(object)
+    CPP_SIGNATURES = {  # noqa: RUF012
+        "currentNodeChanged(vtkMRMLNode*)": 1,
+        "currentNodeChanged(bool)": 1,
+        "nodeAdded(vtkMRMLNode*)": 1,
+        "nodeAddedByUser(vtkMRMLNode*)": 1,
+        "nodeAboutToBeRemoved(vtkMRMLNode*)": 1,
+    }
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene: Any = None
+        self._tags: list[int] = []
+        self._nodes: list[Any] = []
+        self._shown_id = ""
+        self._attributes: list[tuple[str, str, str | None]] = []
+        self.combo = QtWidgets.QComboBox(self)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.combo)
+        self.combo.currentIndexChanged.connect(self._tell)
+
+    nodeTypes = Property(
+        "QStringList", lambda self: self.__dict__.get("_types", []), lambda self, v: self._set_types(v)
+    )
+    noneEnabled = Property(
+        bool, lambda self: self.__dict__.get("_none", False), lambda self, value: self._set_none(value)
+    )
+    noneDisplay = stored(str, "None")
+    addEnabled = stored(bool, True)
+    editEnabled = stored(bool, False)
+    removeEnabled = stored(bool, True)
+    renameEnabled = stored(bool, False)
+    selectNodeUponCreation = stored(bool, True)
+    showHidden = stored(bool, False)
+    showChildNodeTypes = stored(bool, True)
+    baseName = stored(str, "")
+    currentNodeID = Property(str, lambda self: self._shown_id, lambda self, node_id: self.setCurrentNodeID(node_id))
+
+    def _set_types(self, types: list[str]) -> None:
+        self._types = list(types)
+        self._refresh()
+
+    def _set_none(self, value: bool) -> None:
+        self._none = value
+        self._refresh()
+
+    def mrmlScene(self) -> Any:  # noqa: N802
+        return self._scene
+
+    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+        if self._scene is not None:
+            for tag in self._tags:
+                self._scene.RemoveObserver(tag)
+        self._scene, self._tags = scene, []
+        if scene is not None:
+            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent)
+            self._tags = [scene.AddObserver(event, self._scene_changed) for event in events]
+        self._refresh()
+
+    def _scene_changed(self, *_: Any) -> None:
+        if not self._scene.IsBatchProcessing():
+            self._refresh()
+
+    def addAttribute(self, kind: str, name: str, value: Any = None) -> None:  # noqa: N802
+        self._attributes.append((kind, name, None if value is None else str(value)))
+        self._refresh()
+
+    def removeAttribute(self, kind: str, name: str) -> None:  # noqa: N802
+        self._attributes = [entry for entry in self._attributes if entry[:2] != (kind, name)]
+        self._refresh()
+
+    def _wanted(self, node: Any) -> bool:
+        types = self.nodeTypes
+        kind = (node.IsA if self.showChildNodeTypes else node.GetClassName().__eq__) if types else None
+        if kind is None or not any(kind(name) for name in types) or (node.GetHideFromEditors() and not self.showHidden):
+            return False
+        for of_kind, name, value in self._attributes:
+            if node.IsA(of_kind) and (
+                node.GetAttribute(name) is None or (value is not None and node.GetAttribute(name) != value)
+            ):
+                return False
+        return True
+
+    def _refresh(self) -> None:
+        scene = self._scene
+        before = self._shown_id
+        nodes = [] if scene is None else [scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes())]
+        self._nodes = ([None] if self.noneEnabled else []) + [node for node in nodes if self._wanted(node)]
+        with QtCore.QSignalBlocker(self.combo):
+            self.combo.clear()
+            for node in self._nodes:
+                self.combo.addItem(self.noneDisplay if node is None else node.GetName())
+            ids = ["" if node is None else node.GetID() for node in self._nodes]
+            self.combo.setCurrentIndex(ids.index(before) if before in ids else (0 if ids else -1))
+        self._tell()
+
+    def _tell(self, *_: Any) -> None:
+        node = self.currentNode()
+        shown = "" if node is None else node.GetID()
+        if shown != self._shown_id:
+            self._shown_id = shown
+            self.currentNodeChanged.emit(node)
+            self.currentNodeIDChanged.emit(shown)
+
+    def currentNode(self) -> Any:  # noqa: N802
+        index = self.combo.currentIndex()
+        return self._nodes[index] if 0 <= index < len(self._nodes) else None
+
+    def setCurrentNode(self, node: Any) -> None:  # noqa: N802
+        self.setCurrentNodeID("" if node is None else node.GetID())
+
+    def setCurrentNodeID(self, node_id: str) -> None:  # noqa: N802
+        ids = ["" if node is None else node.GetID() for node in self._nodes]
+        self.combo.setCurrentIndex(ids.index(node_id) if node_id in ids else -1)
+
+    def setCurrentNodeIndex(self, index: int) -> None:  # noqa: N802
+        self.combo.setCurrentIndex(index + (1 if self.noneEnabled else 0))
+
+    def nodeCount(self) -> int:  # noqa: N802
+        return len(self._nodes) - (1 if self.noneEnabled else 0)
+
+    def nodeFromIndex(self, index: int) -> Any:  # noqa: N802
+        return self._nodes[index + (1 if self.noneEnabled else 0)]
+
+    def addNode(self) -> Any:  # noqa: N802
+        node = self._scene.AddNewNodeByClass(self.nodeTypes[0], self.baseName)
+        if self.selectNodeUponCreation:
+            self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)
+        return node
+
+
+WIDGETS: tuple[type, ...] = tuple(
+    made for name, made in sorted(globals().items()) if name.startswith(("qMRML", "qSlicer")) and isinstance(made, type)
+)
