@@ -52,6 +52,12 @@ def analyze(
     precision: Annotated[
         str, typer.Option(metavar="[auto|float32|bfloat16|float16]", help="Number format of the network.")
     ] = "auto",
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="[auto|torch|openvino]", help="What runs the network; OpenVINO: CPU and default maps only."
+        ),
+    ] = "auto",
     mask: Mask = None,
     threshold: Threshold = "",
     map_method: Annotated[
@@ -91,6 +97,7 @@ def analyze(
         model=model,
         device=device,
         precision=precision,
+        backend=backend,
         mask=parse_mask(mask or [], threshold),
         map=map_from_options(map_method, layer or [], fusion, explain),
         batch_size=batch_size,
@@ -156,6 +163,7 @@ def check_precision(
     ],
     precision: Annotated[str, typer.Option(metavar="[bfloat16|float16]", help="Number format.")] = "bfloat16",
     device: Annotated[str, typer.Option(metavar="[cpu|cuda|mps]", help="What to compute on.")] = "cpu",
+    backend: Annotated[str, typer.Option(metavar="[torch|openvino]", help="What runs the network.")] = "torch",
     dice_bound: Annotated[float, typer.Option(min=0, max=1, help="Largest change of Dice to accept.")] = 0.02,
     volume_bound_ml: Annotated[float, typer.Option(min=0, help="Largest change of a volume to accept, in mL.")] = 0.5,
     write: Annotated[bool, typer.Option("--write", help="Write the outcome into the model's description.")] = False,
@@ -169,6 +177,7 @@ def check_precision(
         scans,
         dtype=precision,
         device=device,
+        backend=backend,
         dice_bound=dice_bound,
         volume_bound_ml=volume_bound_ml,
         write=write,

@@ -33,7 +33,7 @@ def examine(*, as_json: bool) -> int:
     models, probe = _models(), _probe()
     advice = [*_package_advice(packages), *_speed_advice(machine, probe)]
     broken = [model for model in models if not model["intact"]]
-    runs = "error" not in probe and all(package.fits for package in packages)
+    runs = "error" not in probe and all(package.fits or package.purpose for package in packages)
     if as_json:
         write_json(
             {
@@ -172,6 +172,8 @@ def _device_line(device: dict[str, Any], probe: dict[str, Any]) -> str:
 
 
 def _package_line(package: Package) -> Text:
+    if package.version is None and package.purpose:
+        return Text(f"not installed; only for {package.purpose}: pip install 'hemocam[{package.side}]'")
     if package.version is None:
         return Text(f"missing, {package.minimum} or newer is needed", style="red")
     if not package.fits:

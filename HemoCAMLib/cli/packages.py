@@ -19,7 +19,11 @@ MINIMUM_VERSIONS: dict[str, dict[str, str]] = {
         "rich": "13",
     },
     "worker": {"torch": "2.4", "torchvision": "0.19", "timm": "1.0.20", "safetensors": "0.4"},
+    "openvino": {"openvino": "2025.0"},
 }
+
+#: Extras that an analysis can do without, and what they are for.
+OPTIONAL = {"openvino": "--backend openvino, on some CPUs faster"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Package:
 
     Attributes:
         name: as on the package index.
-        side: ``host`` or ``worker``.
+        side: ``host`` or ``worker``, or the name of an extra.
         minimum: oldest version that works.
         version: the installed one, None where it is missing.
     """
@@ -42,12 +46,17 @@ class Package:
     def fits(self) -> bool:
         return self.version is not None and _order(self.version) >= _order(self.minimum)
 
+    @property
+    def purpose(self) -> str:
+        """What an optional package is for; empty where no analysis runs without it."""
+        return OPTIONAL.get(self.side, "")
+
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "fits": self.fits}
+        return {**asdict(self), "fits": self.fits, "optional": bool(self.purpose)}
 
 
 def installed_packages() -> list[Package]:
-    """All packages that HemoCAM needs, without importing any."""
+    """All packages that HemoCAM needs or can make use of, without importing any."""
     return [
         Package(name, side, minimum, _version(name))
         for side, packages in MINIMUM_VERSIONS.items()

@@ -20,6 +20,7 @@ def check_precision(
     *,
     dtype: str,
     device: str,
+    backend: str,
     dice_bound: float,
     volume_bound_ml: float,
     write: bool,
@@ -39,6 +40,7 @@ def check_precision(
         scans,
         dtype=dtype,
         device=device,
+        backend=backend,
         dice_bound=dice_bound,
         volume_bound_ml=volume_bound_ml,
         on_scan=lambda done, total: messages().print(f"{done} of {total} scans compared"),
@@ -53,7 +55,7 @@ def check_precision(
         return
     output().print(
         Text(
-            f"{bundle.metadata.name} in {record.dtype} on {record.device}, {record.scans} scans: "
+            f"{bundle.metadata.name} in {record.dtype} on {record.device} with {record.backend}, {record.scans} scans: "
             f"{'passed' if record.passed else 'not passed'}\n"
             f"largest change of Dice {record.largest_dice_change:.4f}, accepted {record.dice_bound:g}\n"
             f"largest change of volume {record.largest_volume_change_ml:.3f} mL, "
@@ -64,4 +66,4 @@ def check_precision(
 
 
 def _same_kind(one: HalfPrecision, other: HalfPrecision) -> bool:
-    return (one.dtype, one.device) == (other.dtype, other.device)
+    return (one.dtype, one.device, one.backend) == (other.dtype, other.device, other.backend)

@@ -10,6 +10,7 @@ from HemoCAMLib.model.fields import Fields
 
 DTYPES = ("bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps")
+BACKENDS = ("torch", "openvino")
 
 #: Largest changes that are accepted where nothing else is asked for.
 DICE_BOUND = 0.02
@@ -30,6 +31,7 @@ class HalfPrecision:
         largest_probability_change: over slices and classes.
         dice_bound: largest change of Dice that was accepted.
         volume_bound_ml: largest change of volume that was accepted.
+        backend: ``torch`` or ``openvino``, what computed in half precision.
     """
 
     dtype: str
@@ -41,6 +43,7 @@ class HalfPrecision:
     largest_probability_change: float
     dice_bound: float = DICE_BOUND
     volume_bound_ml: float = VOLUME_BOUND_ML
+    backend: str = "torch"
 
     @property
     def passed(self) -> bool:
@@ -70,16 +73,22 @@ class HalfPrecision:
             largest_probability_change=fields.number("largest_probability_change", 0, 1),
             dice_bound=fields.number("dice_bound", 0, 1),
             volume_bound_ml=fields.number("volume_bound_ml", 0, 1e5),
+            # Records from before there was a choice do not name it.
+            backend=_one_of(fields, "backend", BACKENDS) if "backend" in fields.values else "torch",
         )
         if fields.raw("passed") is not record.passed:
             raise fields.wrong("passed", "does not follow from the figures beside it")
         return record
 
 
-def is_checked(records: Iterable[HalfPrecision], dtype: str, device: str, weights_sha256: str) -> bool:
-    """Whether half precision was checked for these weights on this kind of device, and passed."""
-    asked = (dtype, device, weights_sha256)
-    return any((each.dtype, each.device, each.weights_sha256) == asked and each.passed for each in records)
+def is_checked(
+    records: Iterable[HalfPrecision], dtype: str, device: str, weights_sha256: str, backend: str = "torch"
+) -> bool:
+    """Whether half precision was checked for these weights on this kind of device and back end, and passed."""
+    asked = (dtype, device, weights_sha256, backend)
+    return any(
+        (each.dtype, each.device, each.weights_sha256, each.backend) == asked and each.passed for each in records
+    )
 
 
 def _one_of(fields: Fields, name: str, allowed: tuple[str, ...]) -> str:

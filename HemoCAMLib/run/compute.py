@@ -1,4 +1,4 @@
-"""On what a run computes: device, precision, batch size, threads; and what to do when memory runs out."""
+"""On what a run computes: device, precision, batch size, threads, back end; and what to do when memory runs out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.model import BundleMetadata
 from HemoCAMLib.model.half_precision import is_checked
+from HemoCAMLib.model.openvino_trunk import is_installed
 from HemoCAMLib.run.job import AnalyzeJob
 
 #: Batching beyond four slices gains nothing on a CPU and delays the first result.
@@ -34,6 +35,7 @@ class Compute:
     precision: str
     batch_size: int
     threads: int
+    backend: str = "torch"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -78,10 +80,14 @@ def choose_compute(
         metadata: of the model; half precision is only taken by itself where it was checked on this model.
 
     Raises:
-        UsageError: the device or precision is not there (``USAGE_DEVICE``, ``USAGE_PRECISION``).
+        UsageError: the device, precision or back end is not there (``USAGE_DEVICE``, ``USAGE_PRECISION``,
+            ``USAGE_BACKEND``).
     """
     former = former or {}
+    backend = _chosen_backend(job, former.get("backend"))
     device = job.device if job.device != "auto" else _still_there(former.get("device")) or _best_device()
+    if backend == "openvino":
+        device = "cpu"
     if not _available(device):
         raise UsageError(
             "USAGE_DEVICE", f"The device “{device}” is not available on this computer.", "Choose auto or cpu."
@@ -93,7 +99,18 @@ def choose_compute(
         raise UsageError("USAGE_PRECISION", "A CPU does not compute in float16.", "Choose float32 or bfloat16.")
     batch = job.batch_size or former.get("batch_size") or (CPU_BATCH if device == "cpu" else ACCELERATOR_BATCH)
     threads = job.threads or former.get("threads") or _core_count()
-    return Compute(device, precision, int(batch), int(threads))
+    return Compute(device, precision, int(batch), int(threads), backend)
+
+
+def _chosen_backend(job: AnalyzeJob, former: Any) -> str:
+    if job.backend == "openvino" and not is_installed():
+        raise UsageError(
+            "USAGE_BACKEND", "OpenVINO is not installed.", 'Run: pip install "hemocam[openvino]", or choose torch.'
+        )
+    if job.backend != "auto":
+        return job.backend
+    goes_on = former == "openvino" and is_installed() and job.device in ("auto", "cpu")
+    return "openvino" if goes_on else "torch"
 
 
 def _core_count() -> int:
@@ -120,16 +137,17 @@ def _best_device() -> str:
 
 def unchecked_precision(compute: Compute, metadata: BundleMetadata) -> str:
     """The sentence that a run must say aloud where its precision was not checked on its model; else empty."""
-    if compute.precision == "float32" or _checked(compute.precision, compute.device, metadata):
+    if compute.precision == "float32" or _checked(compute.precision, compute.device, metadata, compute.backend):
         return ""
+    where = compute.device.upper() + (" with OpenVINO" if compute.backend == "openvino" else "")
     return (
-        f"{compute.precision} was not shown to leave this model's results unchanged on {compute.device.upper()}; "
+        f"{compute.precision} was not shown to leave this model's results unchanged on {where}; "
         "“hemocam models check-precision” compares them."
     )
 
 
-def _checked(precision: str, device: str, metadata: BundleMetadata) -> bool:
-    return is_checked(metadata.half_precision, precision, device, metadata.weights_sha256)
+def _checked(precision: str, device: str, metadata: BundleMetadata, backend: str = "torch") -> bool:
+    return is_checked(metadata.half_precision, precision, device, metadata.weights_sha256, backend)
 
 
 def _best_precision(device: str, metadata: BundleMetadata | None) -> str:

@@ -10,6 +10,7 @@ from HemoCAMLib.run.map_settings import MapSettings
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+BACKENDS = ("auto", "torch", "openvino")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class AnalyzeJob:
         threads: CPU threads of the network; 0 takes all cores.
         mask: settings of the mask that replace the bundle's own, by name.
         map: method and layers of the activation maps, as :class:`~HemoCAMLib.run.map_settings.MapSettings` has them.
+        backend: one of :data:`BACKENDS`, what runs the network; ``auto`` is torch, so that every computer gives the
+            same numbers. ``openvino`` computes on the CPU and makes the default maps only, which need no gradient.
     """
 
     input: str = ""
@@ -42,11 +45,15 @@ class AnalyzeJob:
     threads: int = 0
     mask: dict[str, Any] = field(default_factory=dict)
     map: dict[str, Any] = field(default_factory=dict)
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         _one_of("device", self.device, DEVICES)
         _one_of("precision", self.precision, PRECISIONS)
-        MapSettings.from_dict(self.map)
+        _one_of("backend", self.backend, BACKENDS)
+        maps = MapSettings.from_dict(self.map)
+        if self.backend == "openvino":
+            _check_openvino(self.device, maps)
         if not 0 <= self.batch_size <= 1024:
             raise UsageError("USAGE_BATCH_SIZE", "The batch size must lie between 1 and 1024.", "0 lets us choose.")
         if not 0 <= self.threads <= 1024:
@@ -72,6 +79,17 @@ class AnalyzeJob:
             return cls(**values)
         except TypeError as error:
             raise UsageError("USAGE_JOB", "The job holds a value of the wrong kind.", detail=str(error)) from error
+
+
+def _check_openvino(device: str, maps: MapSettings) -> None:
+    if device not in ("auto", "cpu"):
+        raise UsageError("USAGE_BACKEND", "OpenVINO is used on the CPU only.", "Choose device cpu, or backend torch.")
+    if not maps.is_default:
+        raise UsageError(
+            "USAGE_BACKEND",
+            f"OpenVINO gives no gradients and cannot make “{maps.method}” maps.",
+            "Choose backend torch, or leave the map at its default.",
+        )
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from HemoCAMLib.model.bundle import ModelBundle
+from HemoCAMLib.model.openvino_trunk import OpenVinoTrunk
 from HemoCAMLib.model.registry import Network, load_network
+from HemoCAMLib.run.compute import Compute
 
 
 class NetworkCache:
@@ -15,6 +17,8 @@ class NetworkCache:
     def __init__(self) -> None:
         self._key: tuple[str, str] | None = None
         self._network: Network | None = None
+        self._trunk_key: tuple[str, int] | None = None
+        self._trunk: OpenVinoTrunk | None = None
 
     def holds(self, bundle: ModelBundle) -> bool:
         """Whether the bundle's network is loaded, so that its file need not be read again."""
@@ -24,7 +28,22 @@ class NetworkCache:
         """The bundle's network on a device, in evaluation mode; loaded only where it is not there yet."""
         key = (bundle.metadata.weights_sha256, device)
         if self._network is None or self._key != key:
-            self._network, self._key = None, None
+            self._network, self._key, self._trunk = None, None, None
             self._network = load_network(bundle, device)
             self._key = key
         return self._network
+
+    def openvino_trunk(self, bundle: ModelBundle, compute: Compute) -> OpenVinoTrunk:
+        """The trunk of the bundle's network, compiled by OpenVINO; kept as long as the network.
+
+        Raises:
+            UsageError: OpenVINO cannot run it (``USAGE_BACKEND``, ``USAGE_PRECISION``).
+        """
+        network = self.get(bundle, compute.device)
+        key = (compute.precision, compute.threads)
+        if self._trunk is None or self._trunk_key != key:
+            self._trunk = None
+            size = bundle.metadata.input_size
+            self._trunk = OpenVinoTrunk(network, size, precision=compute.precision, threads=compute.threads)
+            self._trunk_key = key
+        return self._trunk

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.model import ModelBundle
-from HemoCAMLib.model.half_precision import DEVICES, DICE_BOUND, DTYPES, VOLUME_BOUND_ML, HalfPrecision
+from HemoCAMLib.model.half_precision import BACKENDS, DEVICES, DICE_BOUND, DTYPES, VOLUME_BOUND_ML, HalfPrecision
 from HemoCAMLib.run.api import analyze
 from HemoCAMLib.run.plain import PlainWorker
 from HemoCAMLib.run.result import Result
@@ -24,6 +24,7 @@ def check_half_precision(
     *,
     dtype: str = "bfloat16",
     device: str = "cpu",
+    backend: str = "torch",
     dice_bound: float = DICE_BOUND,
     volume_bound_ml: float = VOLUME_BOUND_ML,
     on_scan: Callable[[int, int], None] = lambda done, total: None,
@@ -35,6 +36,7 @@ def check_half_precision(
         scans: DICOM folders or files, NIfTI or NRRD; the more lesions near a threshold, the more it says.
         dtype: ``bfloat16`` or ``float16``.
         device: ``cpu``, ``cuda`` or ``mps``; there must be one.
+        backend: ``torch`` or ``openvino``, for half precision; it is held against torch in float32.
         dice_bound: largest change of Dice to accept, 0..1.
         volume_bound_ml: largest change of a subtype's volume in a scan to accept, in mL.
         on_scan: called with the number of scans compared, and of all.
@@ -43,7 +45,7 @@ def check_half_precision(
         HemoCAMError: a scan or the model is refused, or the device fails.
         UsageError: ``USAGE_PRECISION_CHECK``: no scans, or a bound or name that makes no sense.
     """
-    _check_request(scans, dtype, device, dice_bound, volume_bound_ml)
+    _check_request(scans, dtype, device, backend, dice_bound, volume_bound_ml)
     tally = _Tally()
     with PlainWorker() as worker, tempfile.TemporaryDirectory(prefix="hemocam-precision-") as scratch:
         for number, scan in enumerate(scans, start=1):
@@ -56,8 +58,9 @@ def check_half_precision(
                     model=str(bundle.path.absolute()),
                     device=device,
                     precision=precision,
+                    backend=runs_on,
                 )
-                for precision in ("float32", dtype)
+                for precision, runs_on in (("float32", "torch"), (dtype, backend))
             )
             tally.add(full, half)
             on_scan(number, len(scans))
@@ -71,6 +74,7 @@ def check_half_precision(
         largest_probability_change=round(tally.largest_probability_change, 6),
         dice_bound=dice_bound,
         volume_bound_ml=volume_bound_ml,
+        backend=backend,
     )
 
 
@@ -101,13 +105,15 @@ class _Tally:
 
 
 def _check_request(
-    scans: Sequence[str | Path], dtype: str, device: str, dice_bound: float, volume_bound_ml: float
+    scans: Sequence[str | Path], dtype: str, device: str, backend: str, dice_bound: float, volume_bound_ml: float
 ) -> None:
     problem = ""
     if not scans:
         problem = "No scan was given."
     elif dtype not in DTYPES or device not in DEVICES:
         problem = f"There is no half precision “{dtype}” on “{device}”."
+    elif backend not in BACKENDS:
+        problem = f"There is no back end “{backend}”."
     elif not (0 <= dice_bound <= 1 and 0 <= volume_bound_ml <= 1e5):
         problem = "A bound is out of range."
     if problem:

@@ -137,7 +137,10 @@ class ScanRun:
         self._compute.apply()
         with self._reporter.timed("load_model"):
             network = self._networks.get(self._bundle, self._compute.device)
-            mapper = SliceMapper(network, self._bundle.metadata.subtypes, self._maps, self._settings, self._compute)
+            openvino = self._compute.backend == "openvino"
+            trunk = self._networks.openvino_trunk(self._bundle, self._compute) if openvino else None
+            classes = self._bundle.metadata.subtypes
+            mapper = SliceMapper(network, classes, self._maps, self._settings, self._compute, trunk)
         self._reporter.emit({"event": "model", **model_record(self._bundle), **self._compute.to_dict()})
         return mapper
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +34,8 @@ class SliceMapper:
         settings: method and layers.
         mask: whose gates say which classes are looked at.
         compute: device and precision.
+        trunk: what runs in place of ``network.trunk`` where maps need no gradient; it takes stacks in the usual order
+            of their values, torch's own is faster with channels last.
 
     Raises:
         UsageError: there is no such method, layer or fusion (``USAGE_CAM_*``).
@@ -41,9 +43,17 @@ class SliceMapper:
     """
 
     def __init__(
-        self, network: Network, classes: Sequence[str], settings: MapSettings, mask: MaskSettings, compute: Compute
+        self,
+        network: Network,
+        classes: Sequence[str],
+        settings: MapSettings,
+        mask: MaskSettings,
+        compute: Compute,
+        trunk: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._network, self._settings, self._compute = network, settings, compute
+        self._trunk = trunk or network.trunk
+        self._layout = torch.channels_last if trunk is None else torch.contiguous_format
         gates = dict(zip(SUBTYPE_NAMES, mask.class_thresholds, strict=True))
         self._gates = None if settings.explain == "all" else [gates.get(name, NEVER_CALLED) for name in classes]
         self._explainer: Explainer | None = None
@@ -68,7 +78,7 @@ class SliceMapper:
         Raises:
             WorkerFailed: ``WORKER_NOT_FINITE``.
         """
-        stacks = stacks.to(self._compute.device).contiguous(memory_format=torch.channels_last)
+        stacks = stacks.to(self._compute.device).contiguous(memory_format=self._layout)
         logits, values = self._local(stacks) if self._explainer is None else self._explained(self._explainer, stacks)
         if not np.isfinite(logits).all():
             raise WorkerFailed(
@@ -82,7 +92,7 @@ class SliceMapper:
         """From the very pass that classifies."""
         with torch.inference_mode():
             with self._compute.autocast():
-                activations = self._network.trunk(stacks)
+                activations = self._trunk(stacks)
             layer_pass = LayerPass.from_head(activations.float(), self._network.head)
             local_logits = maps(LOCAL_LOGIT, layer_pass).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
             return layer_pass.logits.float().cpu().numpy(), local_logits.half().cpu().numpy()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import HemoCAMLib
-from HemoCAMLib.cli.packages import MINIMUM_VERSIONS
+from HemoCAMLib.cli.packages import MINIMUM_VERSIONS, OPTIONAL
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,7 +47,7 @@ ROOMS = (
 #: Modules that may import torch; everything else is host side.
 WORKER_SIDE = re.compile(
     r"HemoCAMLib\.(cam(\..*)?"
-    r"|model\.(encoders|folding|heads|lse_unet|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
+    r"|model\.(encoders|folding|heads|lse_unet|openvino_trunk|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
     r"|run\.(worker|pipeline|scan_run|slice_maps|networks|compute)"
     r"|cli\.device_probe)"
 )
@@ -180,9 +180,9 @@ def requirements(lines: list[str]) -> dict[str, tuple[str, str]]:
 
 def test_the_doctor_knows_the_lower_bounds_of_the_project() -> None:
     host = requirements(project()["dependencies"])
-    worker = requirements(project()["optional-dependencies"]["worker"])
-    assert {name: bound for name, (_, bound) in host.items()} == MINIMUM_VERSIONS["host"]
-    assert {name: bound for name, (_, bound) in worker.items()} == MINIMUM_VERSIONS["worker"]
+    extras = {name: requirements(project()["optional-dependencies"][name]) for name in ("worker", *OPTIONAL)}
+    for side, wanted in {"host": host, **extras}.items():
+        assert {name: bound for name, (_, bound) in wanted.items()} == MINIMUM_VERSIONS[side]
 
 
 def test_every_dependency_has_a_lower_bound_in_the_project_and_a_pin_among_the_constraints() -> None:

@@ -43,7 +43,7 @@ def test_a_device_that_is_not_there_is_refused_in_words():
 
 
 def test_an_unfinished_runs_choice_is_kept_where_the_job_leaves_it_open():
-    former = {"device": "cpu", "precision": "float32", "batch_size": 3, "threads": 1}
+    former = {"device": "cpu", "precision": "float32", "batch_size": 3, "threads": 1, "backend": "torch"}
     assert choose_compute(AnalyzeJob("a"), former).to_dict() == former
     assert choose_compute(AnalyzeJob("a", batch_size=7), former).batch_size == 7
 
