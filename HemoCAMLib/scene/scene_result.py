@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from HemoCAMLib.measure.agreement import read_segmentation
 from HemoCAMLib.measure.agreement.structures import BIT, Members
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
@@ -32,6 +31,7 @@ from HemoCAMLib.scene.result_nodes import (
     VOLUMES_TABLE,
     ResultNodes,
 )
+from HemoCAMLib.scene.run_labels import RunLabels
 from HemoCAMLib.scene.segmentation_writer import SegmentationWriter, new_segmentation_node
 from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
 from HemoCAMLib.scene.volume_grid import VolumeGrid
@@ -178,21 +178,44 @@ class SceneResult(ResultNodes):
         return True
 
     def complete(self, result: Result) -> bool:
-        """Brings every node to what the finished run says."""
-        if not self.is_open or self._writer is None or self._maps is None:
-            return False
-        run = read_segmentation(result.folder, role="prediction")
-        self._writer.put(0, labels_of_members(run.members))
-        self._writer.update(drop_empty=True)
-        maps = result.activation
-        # One class after the other: a run of another method may hold large maps of all.
-        self._maps.put(0, np.moveaxis(maps, 1, 0), self._writer.found)
-        self._maps.update()
-        self._adopt_maps()
+        """Brings every node to what the finished run says.
+
+        Raises:
+            WorkerFailed: ``WORKER_INCOMPLETE``, the run folder is damaged.
+        """
+        for _ in self.completing(result):
+            pass
+        return self.is_open and self.record.state == "complete"
+
+    def completing(self, result: Result) -> Iterator[None]:
+        """The same in small steps: a panel takes the next one whenever its event loop has had a turn.
+
+        It ends early where the result is gone by then.
+        """
+        writer, maps = self._writer, self._maps
+        if writer is None or maps is None:
+            return
+        run = RunLabels(result)
+        for first, labels in run.batches():
+            if not self.is_open:
+                return
+            writer.put(first, labels)
+            yield
+        writer.update(drop_empty=True)
+        for name in writer.found:
+            if not self.is_open:
+                return
+            # One class after the other: a run of another method may hold large maps of all.
+            maps.put(0, np.moveaxis(result.activation, 1, 0), [name])
+            maps.update()
+            self._adopt_maps()
+            yield
+        if not self.is_open:
+            return
         self._write_tables(result.slices, result.fields)
-        record = replace(self.record, state="complete", geometry=run.geometry, result=result.fields)
-        write_record(self.record_node, record)
-        return True
+        write_record(
+            self.record_node, replace(self.record, state="complete", geometry=run.geometry, result=result.fields)
+        )
 
     def show_labels(
         self, labels: NDArray[np.uint8], numbers: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]

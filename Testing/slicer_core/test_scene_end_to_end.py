@@ -74,7 +74,9 @@ def loaded(folder: Path, ct: HeadCT) -> tuple[Any, dict[str, str]]:
     return node, database
 
 
-def test_the_sample_scan_goes_through_the_engine_and_into_a_scene(sample: tuple[Path, HeadCT], tmp_path: Path) -> None:
+def test_the_sample_scan_goes_through_the_engine_and_into_a_scene(
+    sample: tuple[Path, HeadCT], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     python = python_with_torch()
     folder, ct = sample
     node, database = loaded(folder, ct)
@@ -85,7 +87,12 @@ def test_the_sample_scan_goes_through_the_engine_and_into_a_scene(sample: tuple[
     script = "import sys, HemoCAMLib as hc\nwith hc.PlainWorker() as worker:\n    worker.run(sys.argv[1])"
     subprocess.run([python, "-c", script, str(run.path)], capture_output=True, cwd=ROOT, timeout=300, check=True)
     result = Result.load(run.path)
-    shown = SceneResult.open_run(node, chosen.grid, result)
+    shown = SceneResult.start(node, chosen.grid, run, ct.shape, classes=result.classes)
+    longest_s, started = 0.0, time.perf_counter()
+    for _ in shown.completing(result):
+        longest_s, started = max(longest_s, time.perf_counter() - started), time.perf_counter()
+    with capsys.disabled():
+        print(f"\nlongest step of completing {ct.shape[0]} slices: {1000 * longest_s:.1f} ms")
     labels = ct.grid.to_canonical(result.labels)
     for subtype in SUBTYPES:
         mask = labels == subtype.label

@@ -24,6 +24,8 @@ from mrml_nodes import (
 from scene_runs import run_of_input
 from synthetic_head import head_hu
 
+from HemoCAMLib.errors import WorkerFailed
+from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.label_file import RawLabels
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.scene import (
@@ -392,6 +394,33 @@ def test_a_scene_that_is_closed_in_the_middle_gets_nothing_more(moment: int, tmp
     assert later == []
     assert node_ids(scene) == left
     watch.stop()
+
+
+@pytest.mark.parametrize("moment", range(1, 8))
+def test_a_scene_that_is_closed_while_a_run_is_completed_gets_nothing_more(moment: int, tmp_path: Path) -> None:
+    node, chosen, result = finished(tmp_path)
+    scene = node.GetScene()
+    shown = SceneResult.start(node, chosen.grid, chosen.prepare(tmp_path / "going"), HU.shape)
+    steps = shown.completing(result)
+    for _ in range(moment):
+        next(steps)
+    scene.Clear()
+    left = node_ids(scene)
+    assert list(steps) == []
+    assert not shown.is_open
+    assert node_ids(scene) == left
+
+
+def test_a_damaged_label_map_is_a_refusal_and_leaves_nothing(tmp_path: Path) -> None:
+    node, chosen, result = finished(tmp_path)
+    in_study(node)
+    before = node_ids(node.GetScene())
+    path = RunFolder(result.folder).labels_path
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(WorkerFailed) as failed:
+        SceneResult.open_run(node, chosen.grid, result)
+    assert failed.value.code == "WORKER_INCOMPLETE"
+    assert node_ids(node.GetScene()) == before
 
 
 def test_deleting_the_ct_or_a_part_in_the_middle_ends_the_writing(tmp_path: Path) -> None:
