@@ -68,15 +68,18 @@ def grad_cam_plus_plus(layer_pass: LayerPass, classes: Sequence[int], epsilon: f
     return maps_from_gradients(layer_pass, classes, formula)
 
 
-def xgrad_cam(layer_pass: LayerPass, classes: Sequence[int]) -> Tensor:
+def xgrad_cam(layer_pass: LayerPass, classes: Sequence[int], epsilon: float = 0.0) -> Tensor:
     """XGrad-CAM before its ReLU, Σ_k w_k A_k with w_k = Σ_ij G_kij A_kij / Σ_ij A_kij (Fu et al. 2020, equation 8).
 
-    A channel whose activations add up to 0 gets no weight. As :func:`grad_cam`.
+    A channel whose activations add up to 0 gets no weight. The grad-cam library adds 1e-7 to ΣA, which damps
+    channels whose activations nearly cancel; ``epsilon`` brings it back for comparisons.
+
+    Args and errors as :func:`grad_cam`; ``epsilon`` is added to ΣA.
     """
 
     def formula(activations: Tensor, gradient: Tensor) -> Tensor:
         product = (gradient * activations).sum(dim=(-2, -1))
-        return _channel_sum(_quotient(product, activations.sum(dim=(-2, -1))), activations)
+        return _channel_sum(_quotient(product, activations.sum(dim=(-2, -1)) + epsilon), activations)
 
     return maps_from_gradients(layer_pass, classes, formula)
 

@@ -3,10 +3,11 @@
     python Testing/benchmarks/cam_exactness.py [--quick] [--network NAME ...] [--json FILE]
 
 Prints Markdown; ``--json`` keeps every figure, and what the file holds of networks that are not run again. Each map is
-divided by its largest absolute value first. Weights are random, inputs too; batch norms hold the statistics of such
-inputs, so that values neither vanish nor explode. Where the library follows another formula on purpose the two are
-made equal (:mod:`gradcam_reference` says how); *as it comes* is the difference with nothing made equal. Methods that
-run the network once for each channel explain one slice and class of a whole network. ``--quick`` takes small networks.
+divided by its largest absolute value first. Weights are random, inputs too; batch norms of small networks hold the
+statistics of such inputs, whole ones stay as they are initialised, which keeps rounding small. Where the
+library follows another formula on purpose the two are made equal (:mod:`gradcam_reference` says how); *as it comes* is
+the difference with nothing made equal. Methods that run the network once for each channel explain one slice and class
+of a whole network. ``--quick`` takes small networks.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "fixtures"))
 
 import numpy as np
 import torch
-from calibrated_network import calibrated
 from exactness_table import exactness_table
 from gradcam_raw_maps import unit
 from gradcam_reference import GRADIENT_METHODS, REFERENCES, Library, largest_difference
+from random_networks import calibrated
 
 from HemoCAMLib.cam import Explainer, Explanation, layer_presets, method_names
 from HemoCAMLib.model.registry import build_network, build_segmentation_network
@@ -136,7 +137,8 @@ def compare(subject: Subject) -> Iterator[Row]:
     """Rows of a network in both precisions."""
     for precision in (torch.float32, torch.float64):
         torch.manual_seed(0)
-        network = calibrated(subject.build(), *SIZE).to(precision)
+        network = subject.build().eval() if subject.large else calibrated(subject.build(), *SIZE)
+        network = network.to(precision)
         stacks = torch.rand(2, 3, *SIZE, dtype=precision)
         if subject.methods == FULL_GRAD:
             yield _full_grad_row(subject, network, stacks)

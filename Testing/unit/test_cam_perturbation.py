@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gradcam_raw_maps import gradcam_library, raw_map, scaled
+from gradcam_raw_maps import ablates_to_zero, gradcam_library, raw_map, scaled
 from torch import Tensor, nn
 
 from HemoCAMLib.cam import Explainer
@@ -259,22 +259,11 @@ def test_inputs_are_left_alone_and_an_error_passes_through(method: Callable[...,
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.SiLU])
 def test_ablation_cam_agrees_with_the_grad_cam_library_mended(activation: type[nn.Module]) -> None:
     gradcam = gradcam_library()
-    from pytorch_grad_cam.ablation_layer import AblationLayer
-
-    class AblatesToZero(AblationLayer):
-        """Without the library's minimum less 1e7."""
-
-        def __call__(self, x: Tensor) -> Tensor:
-            output = self.activations
-            for row in range(len(output)):
-                output[row, self.indices[row]] = 0
-            return output
-
     network = TwoParts(activation)
     stacks = random_stacks(1)
     given = network.layer_pass(stacks)
     for index in range(CLASSES):
-        library = gradcam.AblationCAM(network, [network.first], ablation_layer=AblatesToZero())
+        library = gradcam.AblationCAM(network, [network.first], ablation_layer=ablates_to_zero())
         # The library divides by the logit.
         theirs = raw_map(library, stacks, index) * float(given.logits[0, index])
         ours = ablation_cam(given, [index])[0, 0]

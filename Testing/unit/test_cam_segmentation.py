@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gradcam_reference import library_map, unit
+from gradcam_raw_maps import unit
+from gradcam_reference import REFERENCES, Library
 from torch import Tensor
 
 from HemoCAMLib.cam import Explainer, Explanation
@@ -16,7 +17,7 @@ from HemoCAMLib.model.architecture import check_architecture
 from HemoCAMLib.model.registry import build_network, build_segmentation_network
 
 pytest.importorskip("monai")
-METHODS = {"seg-grad-cam": "grad-cam", "seg-hires-grad-cam": "hires-cam"}
+METHODS = ("seg-grad-cam", "seg-hires-grad-cam")
 CLASSES = 3
 
 
@@ -43,10 +44,11 @@ def test_maps_over_the_predicted_pixels_are_those_of_the_grad_cam_library(method
     (name,) = explanation.layer_passes
     ours = explanation.maps(method).values.numpy()
     predicted = explanation.logits.argmax(dim=1).numpy()
+    library = Library(segmenter)
     for row in range(2):
         for index in range(CLASSES):
             target = SemanticSegmentationTarget(index, (predicted[row] == index).astype(np.float64))
-            theirs = library_map(segmenter, name, METHODS[method], stacks[row : row + 1], target)
+            theirs = library.map(REFERENCES[method].library, name, stacks[row : row + 1], target)
             assert np.abs(theirs).max() > 0
             assert np.abs(unit(ours[row, index]) - unit(theirs)).max() <= 1e-4
 
