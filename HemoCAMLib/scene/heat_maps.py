@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.special import expit
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
 from HemoCAMLib.scene.bridge import Node, Scene, announce, image_of, matrix_of_array, voxels_of
 from HemoCAMLib.scene.placement import Placement
+from HemoCAMLib.scene.result_folder import belongings_of, remove_unused
 from HemoCAMLib.subtypes import subtype_named
 
 #: Shown from here on where nothing else is said: less is no evidence.
@@ -109,6 +110,16 @@ class HeatMaps:
             self._show(name)
         self._changed.clear()
         return True
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Takes the maps of all other subtypes out of the scene."""
+        for name, node in self.nodes.items():
+            if name not in names:
+                scene, belongings = node.GetScene(), belongings_of(node)
+                scene.RemoveNode(node)
+                remove_unused(scene, belongings)
+                self._nodes.pop(name)
+                self._maps.pop(name)
 
     def _show(self, name: str) -> None:
         values = self._maps[name]

@@ -14,7 +14,7 @@ from HemoCAMLib.ct.orientation import canonical_geometry, grid_from_affine, reor
 from HemoCAMLib.errors import InputRefused
 from HemoCAMLib.measure.agreement import Segmentation
 from HemoCAMLib.measure.agreement.label_file import LabelSource
-from HemoCAMLib.measure.agreement.mapping import NONE, read_mapping
+from HemoCAMLib.measure.agreement.mapping import NONE, read_mapping, told_subtypes
 from HemoCAMLib.measure.agreement.read import segmentation_of_source
 from HemoCAMLib.measure.agreement.resample import resample_nearest
 from HemoCAMLib.scene.bridge import Matrix, Node, linear_between
@@ -86,14 +86,14 @@ class _Source:
         self._labels = labels
         self._table = table
         self._role = role
+        self._has_meaning = labels.named or bool(table)
 
     def named(self, layer: Layer, canonical: NDArray[Any], geometry: SliceGeometry) -> Segmentation:
         """A layer's [slice, row, column] voxels as a segmentation."""
         dataset = self._labels.dataset if self._table is None and not self._labels.named else None
         held = np.flatnonzero([plane.any() for plane in canonical])
-        named = self._labels.named or bool(self._table)
         # Most slices have no label; looking each voxel of a long scan up would take a second.
-        source = LabelSource("segmentation-node", canonical[held][None], geometry, layer.segments, named)
+        source = LabelSource("segmentation-node", canonical[held][None], geometry, layer.segments, self._has_meaning)
         try:
             found = segmentation_of_source(source, self._table, dataset, role=self._role)
             members = np.zeros(canonical.shape, np.uint8)
@@ -127,14 +127,16 @@ class _Source:
             note = "The segments lie on several grids: each was resampled to the scan's voxels, nearest neighbour."
             parts = [replace(part, members=one, geometry=geometry) for part, one in zip(parts, members, strict=True)]
             parts[0] = replace(parts[0], notes=(note, *parts[0].notes))
-        told = [set(part.subtypes) for part in parts]
         first = parts[0]
+        targets = {name: target for part in parts for name, target in part.mapping.items()}
+        # What one layer holds says nothing about what the others tell apart.
+        told = told_subtypes(set(targets.values())) if self._has_meaning else first.subtypes
         together = np.bitwise_or.reduce([part.members for part in parts]) if len(parts) > 1 else first.members
         return replace(
             first,
             members=together,
-            subtypes=tuple(name for name in first.subtypes if all(name in names for names in told)),
-            mapping={name: target for part in parts for name, target in part.mapping.items()},
+            subtypes=told,
+            mapping=targets,
             notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         )
 

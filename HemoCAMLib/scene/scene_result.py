@@ -201,7 +201,10 @@ class SceneResult(ResultNodes):
                 return
             writer.put(first, labels)
             yield
+        if not self.is_open:
+            return
         writer.update(drop_empty=True)
+        maps.keep_only(writer.found)
         for name in writer.found:
             if not self.is_open:
                 return

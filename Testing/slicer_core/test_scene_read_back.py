@@ -227,6 +227,14 @@ def test_meanings_are_guessed_from_names_and_codes_and_unknown_ones_are_asked_fo
     assert guess_mapping(truth)["Segment_1"] == "SAH"
 
 
+def test_a_truth_that_knows_some_subtypes_only_is_compared_in_those(tmp_path: Path) -> None:
+    shown, node = shown_result(tmp_path)
+    drawn = {"IVH": LABELS == 2, "other hemorrhage": np.isin(LABELS, (1, 3, 4, 5))}
+    agreement = compare_segmentations(corrected(shown), read(shown, segmentation_node(node.GetScene(), drawn, MATRIX)))
+    assert list(agreement.structures) == ["any", "IVH"]
+    assert agreement["any"].dice == agreement["IVH"].dice == 1
+
+
 def test_a_surface_is_turned_into_voxels_without_touching_it(tmp_path: Path) -> None:
     shown, node = shown_result(tmp_path)
     sphere = vtk.vtkSphereSource()

@@ -136,11 +136,16 @@ def test_the_strip_plots_columns_that_exist(tmp_path: Path) -> None:
 
 
 def test_slices_appear_as_they_are_done_and_the_end_corrects_them(tmp_path: Path) -> None:
-    node, chosen, result = finished(tmp_path)
+    node, chosen, result = finished(tmp_path, np.where(LABELS == 5, 0, LABELS).astype(np.uint8))
+    before = node_ids(node.GetScene())
     run = chosen.prepare(tmp_path / "going")
     written = RawLabels(run.raw_labels_path, HU.shape)
     unfiltered = LABELS.copy()
     unfiltered[1, 40:43, 40:43] = 3
+    # A subtype that is gone once small lesions are removed.
+    unfiltered[unfiltered == 5] = 0
+    unfiltered[3, 5:7, 5:7] = 5
+    final = np.where(LABELS == 5, 0, LABELS).astype(np.uint8)
     stream = RunStream(run, HU.shape)
     shown = SceneResult.start(node, chosen.grid, run, HU.shape)
     for first in range(0, 9, 2):
@@ -154,10 +159,14 @@ def test_slices_appear_as_they_are_done_and_the_end_corrects_them(tmp_path: Path
         assert _label_sets(shown) == {name: _points(seen, name) for name in SUBTYPE_NAMES if _points(seen, name)}
         assert shown.slice_table.GetTable().GetNumberOfRows() == first + count
     assert shown.record.state == "running"
+    assert "EDH" in shown.heat_maps
     assert shown.complete(result)
-    assert _label_sets(shown) == {name: _points(LABELS, name) for name in SUBTYPE_NAMES}
+    assert _label_sets(shown) == {name: _points(final, name) for name in SUBTYPE_NAMES[:4]}
+    assert sorted(shown.heat_maps) == sorted(SUBTYPE_NAMES[:4])
     assert shown.record.state == "complete"
     written.close()
+    shown.remove()
+    assert node_ids(node.GetScene()) - before <= {node.GetScene().GetSubjectHierarchyNode().GetID()}
 
 
 def _maps(result: Result, first: int, count: int) -> np.ndarray:
