@@ -24,12 +24,10 @@ def run_command(arguments: list[str], app: typer.Typer | None = None, program: s
     """
     from HemoCAMLib.cli.streams import accept_any_text, drop_stdout
 
-    if app is None:
-        from HemoCAMLib.cli.app import app
     accept_any_text()
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name=program, standalone_mode=False)
+        code = typer.main.get_command(app or _own_commands()).main(arguments, prog_name=program, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except HemoCAMError as error:
@@ -44,6 +42,12 @@ def run_command(arguments: list[str], app: typer.Typer | None = None, program: s
         if hasattr(error, "format_message") and hasattr(error, "show"):
             return _report_usage(error, as_json, program)
         return _report(_unexpected(error, debug, program), as_json, debug)
+
+
+def _own_commands() -> typer.Typer:
+    from HemoCAMLib.cli.app import app
+
+    return app
 
 
 def _report(error: HemoCAMError, as_json: bool, debug: bool) -> int:

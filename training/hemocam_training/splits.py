@@ -228,7 +228,10 @@ def _deal(strata: Mapping[str, frozenset[str]], folds: int, seed: int) -> dict[s
 def _merge(
     strata: Mapping[str, frozenset[str]], dealt: Mapping[str, int], fractions: Mapping[str, float]
 ) -> dict[int, str]:
-    """Part of every fold: each fold goes where most is missing of what it holds, largest folds first."""
+    """Part of every fold: of the parts with room for its patients the one that lacks most of what it holds.
+
+    Largest folds go first, so the small ones fill what is left.
+    """
     held: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for patient, fold in dealt.items():
         held[fold].update(("", *strata[patient]))
@@ -239,9 +242,16 @@ def _merge(
         missing = {name: 1 - given[part][name] / (fractions[part] * total[name]) for name in held[fold]}
         return sum(missing[name] * count / total[name] for name, count in held[fold].items())
 
+    def room(part: str, fold: int) -> float:
+        return fractions[part] * total[""] - given[part][""] - held[fold][""] / 2
+
     place = {}
     for fold in sorted(held, key=lambda one: (-held[one][""], one)):
-        place[fold] = max(fractions, key=lambda part: need(part, fold))
+        open_parts = [part for part in fractions if room(part, fold) >= 0]
+        if open_parts:
+            place[fold] = max(open_parts, key=lambda part: need(part, fold))
+        else:
+            place[fold] = max(fractions, key=lambda part: room(part, fold))
         given[place[fold]].update(held[fold])
     return place
 

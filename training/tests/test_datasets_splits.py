@@ -84,7 +84,7 @@ def test_parts_have_their_share_of_the_patients(patients: Patients, seed: int) -
     split = split_by_fractions([index_of(patients)], {"train": 0.7, "tune": 0.15, "test": 0.15}, seed)
     total = len({name for name, _ in patients})
     for part, share in (("train", 0.7), ("tune", 0.15), ("test", 0.15)):
-        assert abs(len(split.parts[part]) / total - share) < 0.12
+        assert abs(len(split.parts[part]) / total - share) < 0.07
 
 
 def test_folds_have_equal_shares_of_every_subtype() -> None:

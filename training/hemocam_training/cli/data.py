@@ -41,11 +41,11 @@ def list_datasets(*, as_json: bool) -> None:
             ]
         )
         return
-    table = Table("name", "dataset", "what has to be in its folder", "options", show_lines=True)
     for name, one in known.items():
-        options = "\n".join(f"{key}={value}" for key, value in options_of(one).items())
-        table.add_row(name, Text(f"{one.title}\n{one.terms}"), Text(one.layout), Text(options))
-    output().print(table)
+        output().print(Text.assemble((name, "bold"), f"  {one.title}"))
+        output().print(Text(f"  in its folder: {one.layout}\n  terms: {one.terms}"))
+        for key, value in options_of(one).items():
+            output().print(Text(f"  --set {key}={value}", "dim"))
 
 
 def prepare_dataset(

@@ -1,11 +1,9 @@
 """What makes a slice recognisable in another dataset, however it was stored there.
 
 The same slice lies in RSNA 2019 as DICOM and in BHSD as NIfTI: other bytes, other axes, perhaps other rounding and
-padding, but the same head. A fingerprint holds two looks at it, in HU after the rescale and in units of the head's own
-size, so that neither pixel size nor place in the image matters:
-
-- the share of tissue by density, which no turn or flip changes; near ones are found in a tree;
-- the mean density in a grid of 12 x 12 cells, which is compared in all eight orientations and decides.
+padding, but the same head. Its fingerprint is the mean density in 12 x 12 cells, in HU after the rescale, around the
+middle of the tissue and in units of the head's own size, so that neither pixel size nor place in the image matters.
+Two are compared in all eight orientations of a square.
 """
 
 from __future__ import annotations
@@ -17,21 +15,20 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 CELLS = 12
-#: Middles of overlapping classes of density in HU; narrow where brain and blood are.
-CLASSES_HU = np.array([-100, -50, -10, 5, 15, 22, 29, 36, 43, 55, 75, 110, 200, 500, 1000], np.float32)
 #: Side of the grid in radii of a disk with the area of the head.
 _SIDE = 2.6
 _LOW_HU, _HIGH_HU = -200.0, 310.0
 _STEP_HU = 2.0
 #: A slice with less tissue than this share of the image is the end of a scan, and any two look alike.
 _LEAST_TISSUE = 0.03
-LENGTH = 2 * len(CLASSES_HU) + CELLS * CELLS
+LENGTH = CELLS * CELLS
 
-#: Largest distance of density shares, and mean difference of cells, at which two slices are the same one.
-#: One slice after a turn, a flip and rounding stays within 0.005 and 0.1 HU, after a shift of 1 HU within 0.06 and
-#: 0.7 HU, at half the pixels mostly within 0.03 and 2 HU; slices of different phantoms are at least 6.7 HU apart.
-NEAR_SHARES = 0.07
+#: Mean difference of cells at which two slices are the same one. After turns, flips and rounding it is below 0.1 HU,
+#: after a shift by 1 HU below 0.7, at half the pixels mostly below 2; slices of different phantoms are at least 6.7
+#: apart.
 SAME_HU = 2.0
+#: Slices looked for together.
+_AT_ONCE = 128
 
 
 def slice_fingerprint(
@@ -45,7 +42,7 @@ def slice_fingerprint(
         modality: intensities of ``MR`` are first brought to the range of HU by their own 99th percentile.
 
     Returns:
-        174 bytes: uint16 shares by density, uint8 mean density of cells in steps of 2 HU from -200.
+        144 bytes: mean density of the cells in steps of 2 HU from -200.
     """
     hu = np.asarray(image, np.float32)
     if modality != "CT":
@@ -59,18 +56,13 @@ def slice_fingerprint(
     if area_px < _LEAST_TISSUE * hu.size:
         return b""
     row_mm, column_mm = pixel_spacing_mm
-    radius_mm = np.sqrt(area_px * row_mm * column_mm / np.pi)
-    pitch_mm = _SIDE * radius_mm / CELLS
+    pitch_mm = _SIDE * float(np.sqrt(area_px * row_mm * column_mm / np.pi)) / CELLS
     down = _cell_weights(rows, row_mm, pitch_mm)
     across = _cell_weights(columns, column_mm, pitch_mm)
     # What lies outside the image counts as air: the weights' sum inside is not what is divided by.
     above = np.clip(hu, _LOW_HU, _HIGH_HU) - np.float32(_LOW_HU)
     cells = (down @ above @ across.T) * np.float32(row_mm * column_mm / pitch_mm**2)
-    shares = _shares(hu, tissue) / area_px
-    return (
-        np.rint(shares * 65535).clip(0, 65535).astype("<u2").tobytes()
-        + np.rint(cells / _STEP_HU).clip(0, 255).astype(np.uint8).tobytes()
-    )
+    return np.rint(cells / _STEP_HU).clip(0, 255).astype(np.uint8).tobytes()
 
 
 def _cell_weights(profile: NDArray[np.float32], spacing_mm: float, pitch_mm: float) -> NDArray[np.float32]:
@@ -82,25 +74,10 @@ def _cell_weights(profile: NDArray[np.float32], spacing_mm: float, pitch_mm: flo
     return np.clip(1 - distance, 0, None).astype(np.float32)
 
 
-def _shares(hu: NDArray[np.float32], tissue: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Tissue by class of density; a pixel between two middles counts for both in part, so rounding changes little."""
-    flat, weight = hu.ravel(), tissue.ravel()
-    inside = weight > 0
-    flat, weight = flat[inside], weight[inside]
-    place = np.interp(flat, CLASSES_HU, np.arange(len(CLASSES_HU)))
-    low = np.minimum(place.astype(np.intp), len(CLASSES_HU) - 2)
-    part = place - low
-    count = len(CLASSES_HU)
-    return np.bincount(low, weight * (1 - part), count) + np.bincount(low + 1, weight * part, count)
-
-
-def _decoded(fingerprints: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Shares [n, class] and cells [n, 12, 12] in HU."""
-    raw = np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, LENGTH)
-    split = 2 * len(CLASSES_HU)
-    shares = np.ascontiguousarray(raw[:, :split]).view("<u2").astype(np.float32) / 65535
-    cells = raw[:, split:].reshape(-1, CELLS, CELLS).astype(np.float32) * _STEP_HU + _LOW_HU
-    return shares, cells
+def _decoded(fingerprints: Sequence[bytes]) -> NDArray[np.float32]:
+    """[n, 12, 12] in HU."""
+    raw = np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, CELLS, CELLS)
+    return raw.astype(np.float32) * np.float32(_STEP_HU) + np.float32(_LOW_HU)
 
 
 def _orientations(cells: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,15 +86,36 @@ def _orientations(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.stack([*turned, *(one[:, ::-1] for one in turned)])
 
 
-def fingerprint_distance(one: bytes, other: bytes) -> tuple[float, float]:
-    """Distance of density shares, and the mean difference of cells in HU in the orientation where it is least."""
-    shares, cells = _decoded([one, other])
-    apart = float(np.linalg.norm(shares[0] - shares[1]))
-    return apart, float(np.abs(_orientations(cells[1]) - cells[0]).mean(axis=(1, 2)).min())
+def _orbit_of_cells() -> NDArray[np.intp]:
+    """[144] cells that turns and flips bring onto each other have the same number."""
+    numbers = np.arange(CELLS * CELLS, dtype=np.float32).reshape(CELLS, CELLS)
+    first = _orientations(numbers).min(axis=0)
+    return np.unique(first.ravel(), return_inverse=True)[1].reshape(-1)
+
+
+_ORBITS = _orbit_of_cells()
+
+
+def _unturned(cells: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[n, 21] sums over cells that turns and flips exchange, over the number of cells.
+
+    By the triangle inequality the sum of their differences is never larger than the mean difference of the cells in
+    any orientation, so a search by it misses nothing.
+    """
+    which = np.zeros((CELLS * CELLS, int(_ORBITS.max()) + 1), np.float32)
+    which[np.arange(CELLS * CELLS), _ORBITS] = 1 / LENGTH
+    sums: NDArray[np.float32] = cells.reshape(len(cells), -1) @ which
+    return sums
+
+
+def fingerprint_distance(one: bytes, other: bytes) -> float:
+    """The mean difference of cells in HU, in the orientation where it is least."""
+    cells = _decoded([one, other])
+    return float(np.abs(_orientations(cells[1]) - cells[0]).mean(axis=(1, 2)).min())
 
 
 def matching_slices(
-    known: Sequence[bytes], looked_for: Sequence[bytes], near_shares: float = NEAR_SHARES, same_hu: float = SAME_HU
+    known: Sequence[bytes], looked_for: Sequence[bytes], same_hu: float = SAME_HU
 ) -> Iterator[tuple[int, int, float]]:
     """Pairs of slices that are the same one: (index of known, index of looked for, difference in HU).
 
@@ -127,14 +125,16 @@ def matching_slices(
     asked = [index for index, one in enumerate(looked_for) if one]
     if not there or not asked:
         return
-    shares, cells = _decoded([known[index] for index in there])
-    asked_shares, asked_cells = _decoded([looked_for[index] for index in asked])
-    near = cKDTree(shares).query_ball_point(asked_shares, near_shares, return_sorted=True)
-    for row, candidates in enumerate(near):
-        if not candidates:
-            continue
-        turned = _orientations(asked_cells[row])
-        differences = np.abs(cells[candidates][:, None] - turned[None]).mean(axis=(2, 3)).min(axis=1)
-        for candidate, difference in zip(candidates, differences, strict=True):
-            if difference <= same_hu:
-                yield there[candidate], asked[row], float(difference)
+    cells, asked_cells = _decoded([known[index] for index in there]), _decoded([looked_for[index] for index in asked])
+    tree, keys = cKDTree(_unturned(cells)), _unturned(asked_cells)
+    # Sums in single precision are a little off.
+    reach = same_hu + 1e-3
+    for start in range(0, len(asked), _AT_ONCE):
+        near = tree.query_ball_point(keys[start : start + _AT_ONCE], reach, p=1, return_sorted=True)
+        for row, candidates in enumerate(near, start):
+            if not candidates:
+                continue
+            turned = _orientations(asked_cells[row])
+            differences = np.abs(cells[candidates][:, None] - turned[None]).mean(axis=(2, 3)).min(axis=1)
+            for place in np.flatnonzero(differences <= same_hu):
+                yield there[candidates[place]], asked[row], float(differences[place])
