@@ -19,7 +19,7 @@ def test_nothing_of_the_host_is_importable_outside_of_it(host: Any) -> None:
         with pytest.raises(ImportError):
             import qt  # noqa: F401
         with pytest.raises(ImportError):
-            import slicer.ScriptedLoadableModule  # noqa: F401
+            import slicer.ScriptedLoadableModule
         import slicer
 
         assert not hasattr(slicer, "mrmlScene")
@@ -342,7 +342,7 @@ def test_qt_is_flat_and_lacks_what_the_application_lacks(qt: Any) -> None:
     for name in ("QtCore", "QtWidgets", "qApp", "QFutureWatcher", "QSqlDatabase", "QSvgWidget", "QDomDocument"):
         with pytest.raises(AttributeError):
             getattr(qt, name)
-    with pytest.raises((AttributeError, NotImplementedError)):
+    with pytest.raises(AttributeError):
         qt.QMetaObject.invokeMethod()
     for name in ("QThreadPool", "QRunnable", "QRegularExpression", "Signal", "Slot"):
         assert getattr(qt, name)

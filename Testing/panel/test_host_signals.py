@@ -133,8 +133,9 @@ def test_an_exception_in_an_observer_of_the_scene_is_swallowed_too(host: Any) ->
     def broken(caller: Any, event: str) -> None:
         raise KeyError("x")
 
-    slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, broken)
+    tag = slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, broken)
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
+    slicer.mrmlScene.RemoveObserver(tag)
     assert KeyError in [type(error) for error in host.take_errors()]
 
 

@@ -76,7 +76,7 @@ class PanelHost:
 
     def _start(self) -> None:
         app = self.application
-        self.scene = Scene()
+        self.scene = Scene(self.folder)
         self.modules = SimpleNamespace()
         for name, logic in self.scene.logics.items():
             setattr(self.modules, name, modules.BuiltInModule(name, logic))
@@ -113,11 +113,12 @@ class PanelHost:
             "slicer.ScriptedLoadableModule": base,
             "slicer.parameterNodeWrapper": parameter_node,
             "slicer.i18n": slicer_modules.i18n(),
-            "slicer.packaging": slicer_modules.packaging(),
             "slicer.testing": slicer_modules.testing(),
         }
         self._before = {name: sys.modules.get(name) for name in self._installed}
         sys.modules.update(self._installed)
+        self._finder = slicer_modules.OnImport("slicer.packaging", slicer_modules.packaging)
+        sys.meta_path.insert(0, self._finder)
         import slicer.util
 
         shown: dict[str, Any] = {
@@ -149,6 +150,8 @@ class PanelHost:
         for name in (*self._shown, "selfTests", "packaging"):
             if hasattr(slicer, name):
                 delattr(slicer, name)
+        sys.meta_path.remove(self._finder)
+        sys.modules.pop("slicer.packaging", None)
         for name, module in self._before.items():
             if module is None:
                 sys.modules.pop(name, None)

@@ -100,16 +100,26 @@ def _none_as_text(function: Callable[..., Any], given: list[Any]) -> list[Any]:
     return given
 
 
-def call(function: Callable[..., Any], receiver: tuple[Any, ...], arguments: tuple[Any, ...], name: str) -> Any:
-    """Call a function of PySide6 with the module's arguments; ValueError where no overload takes them."""
+def call(
+    function: Callable[..., Any],
+    receiver: tuple[Any, ...],
+    arguments: tuple[Any, ...],
+    name: str,
+    described: Callable[..., Any] | None = None,
+) -> Any:
+    """Call a function of PySide6 with the module's arguments; ValueError where no overload takes them.
+
+    `described` is the same function as the class has it, which PySide6 can describe when it is given.
+    """
+    described = described or function
     if any(inspect.isgenerator(argument) for argument in arguments):
         raise ValueError(f"Could not find matching overload for given arguments: {name}: no generators")
-    given = _none_as_text(function, [to_qt(argument) for argument in arguments])
+    given = _none_as_text(described, [to_qt(argument) for argument in arguments])
     try:
         return to_python(function(*receiver, *given))
     except (TypeError, NotImplementedError) as error:
         refused = error
-    for signature in _signatures(function):
+    for signature in _signatures(described):
         wanted = [parameter.annotation for parameter in signature.parameters.values() if parameter.name != "self"]
         if len(given) > len(wanted):
             continue

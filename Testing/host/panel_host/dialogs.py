@@ -79,7 +79,7 @@ def run_modal(wrapper: Any, cpp: Any, *_: Any) -> int:
         cpp.show()
     else:
         cpp.popup(QtCore.QPoint(0, 0))
-    if not event_loop.run_until(lambda: not cpp.isVisible(), answers.modal_limit_s):
+    if not event_loop.run_until(lambda: not cpp.isVisible(), answers.modal_limit_s, nested=True):
         cpp.close()
         error = WouldBlock(f"{type(wrapper).__name__}.exec_() waits for a person")
         swallowed.record(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -37,7 +37,7 @@ class QtEnum(QtEnumValue, metaclass=_ScopedNames):
         return value
 
 
-@lru_cache(maxsize=None)
+@cache
 def enum_class(pyside_enum: type[enum.Enum]) -> Any:
     """The class that stands for an enum of PySide6."""
     return _ScopedNames(pyside_enum.__name__, (QtEnum,), {"_enum": pyside_enum})

@@ -19,22 +19,32 @@ import PySide6
 from PySide6 import QtCore
 
 PROCESS_EVENTS = "_ZN16QCoreApplication13processEventsE6QFlagsIN10QEventLoop17ProcessEventsFlagEE"
+SEND_POSTED_EVENTS = "_ZN16QCoreApplication16sendPostedEventsEP7QObjecti"
 WAIT_FOR_MORE_EVENTS = 0x04
 ALL_EVENTS = 0x00
 
 
-def _with_lock_held() -> Callable[[int], Any] | None:
+def _with_lock_held(symbol: str, *argument_types: Any) -> Callable[..., Any] | None:
     folder = Path(PySide6.__file__).parent
     for library in (*folder.glob("Qt/lib/libQt6Core.so.6"), *folder.glob("Qt/lib/QtCore.framework/Versions/A/QtCore")):
-        function = getattr(ctypes.PyDLL(str(library)), PROCESS_EVENTS, None)
+        function = getattr(ctypes.PyDLL(str(library)), symbol, None)
         if function is not None:
-            function.argtypes, function.restype = [ctypes.c_int], None
+            function.argtypes, function.restype = argument_types, None
             return function  # type: ignore[no-any-return]
     return None
 
 
-_process = _with_lock_held()
+_process = _with_lock_held(PROCESS_EVENTS, ctypes.c_int)
+_send_posted = _with_lock_held(SEND_POSTED_EVENTS, ctypes.c_void_p, ctypes.c_int)
 THREADS_STARVE = _process is not None
+
+
+def _delete_later() -> None:
+    """What `deleteLater` asked for; only Qt's own exec() does it by itself."""
+    if _send_posted is None:
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+    else:
+        _send_posted(None, QtCore.QEvent.Type.DeferredDelete.value)
 
 
 def process_events(*_: Any) -> None:
@@ -45,8 +55,12 @@ def process_events(*_: Any) -> None:
         _process(ALL_EVENTS)
 
 
-def run_until(done: Callable[[], bool], limit_s: float = 10.0) -> bool:
-    """Run the event loop until `done()`; False when the time is over. `done` is asked after every turn."""
+def run_until(done: Callable[[], bool], limit_s: float = 10.0, *, poll_s: float = 0.02, nested: bool = False) -> bool:
+    """Run the event loop until `done()`; False when the time is over.
+
+    `done` is asked after every event and every `poll_s`; a Python thread gets its turn there.
+    A nested loop, such as a dialog's, does not delete what was asked to be deleted before it began.
+    """
     end = time.monotonic() + limit_s
     alarm = QtCore.QTimer()
     alarm.setSingleShot(True)
@@ -55,19 +69,21 @@ def run_until(done: Callable[[], bool], limit_s: float = 10.0) -> bool:
         if left_s <= 0:
             return False
         if not alarm.isActive():
-            alarm.start(int(left_s * 1000) + 1)
+            alarm.start(int(min(left_s, poll_s) * 1000) + 1)
         if _process is None:
             QtCore.QCoreApplication.processEvents()
             time.sleep(0.001)
         else:
             _process(WAIT_FOR_MORE_EVENTS)
+        if not nested:
+            _delete_later()
     return True
 
 
 def run_for(seconds: float) -> None:
     """Run the event loop for some time."""
     end = time.monotonic() + seconds
-    run_until(lambda: time.monotonic() >= end, seconds + 1.0)
+    run_until(lambda: time.monotonic() >= end, seconds, poll_s=seconds)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def base_names(pyside_class: type) -> tuple[str, ...]:
     return tuple(base.__name__ for base in pyside_class.__mro__ if base.__name__ not in ("Object", "object"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def members_of(pyside_class: type) -> dict[str, str]:
     """Kind of every member: property, method, signal, enum, or enum value."""
     table: dict[str, str] = dict.fromkeys(OF_EVERY_OBJECT, "method")
@@ -62,7 +62,7 @@ def _own_members(pyside_class: type) -> dict[str, str]:
     if pyside_class.__module__ == "builtins" or pyside_class.__name__ == "Object":
         return own
     for name, value in vars(pyside_class).items():
-        if name.startswith("__"):
+        if name.startswith("__") or (name.endswith("_") and name[:-1] in vars(pyside_class)):
             continue
         if isinstance(value, type) and issubclass(value, enum.Enum):
             own[name] = "enum"

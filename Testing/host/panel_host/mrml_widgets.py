@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
+import shiboken6
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -89,6 +91,28 @@ class qMRMLRangeWidget(ctkRangeWidget):  # noqa: N801
     pass
 
 
+class SceneWatch:
+    """Calls when nodes come and go; ends with the widget, whose C++ side may die before its Python side."""
+
+    def __init__(self, changed: weakref.WeakMethod[Any]) -> None:
+        self._changed, self._scene, self._tags = changed, None, list[int]()
+
+    def start(self, scene: Any) -> None:
+        self._scene = scene
+        events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent)
+        self._tags = [scene.AddObserver(event, self._tell) for event in events]
+
+    def stop(self) -> None:
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._scene, self._tags = None, []
+
+    def _tell(self, *_: Any) -> None:
+        changed = self._changed()
+        if changed is not None and shiboken6.isValid(changed.__self__) and not self._scene.IsBatchProcessing():
+            changed()
+
+
 class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
     """The nodes of given types in the scene, as they come and go."""
 
@@ -108,7 +132,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
         self._scene: Any = None
-        self._tags: list[int] = []
+        watch = self._watch = SceneWatch(weakref.WeakMethod(self._refresh))
+        self.destroyed.connect(lambda: watch.stop())
         self._nodes: list[Any] = []
         self._shown_id = ""
         self._attributes: list[tuple[str, str, str | None]] = []
@@ -147,18 +172,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
         return self._scene
 
     def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
-        if self._scene is not None:
-            for tag in self._tags:
-                self._scene.RemoveObserver(tag)
-        self._scene, self._tags = scene, []
+        self._watch.stop()
+        self._scene = scene
         if scene is not None:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent)
-            self._tags = [scene.AddObserver(event, self._scene_changed) for event in events]
+            self._watch.start(scene)
         self._refresh()
-
-    def _scene_changed(self, *_: Any) -> None:
-        if not self._scene.IsBatchProcessing():
-            self._refresh()
 
     def addAttribute(self, kind: str, name: str, value: Any = None) -> None:  # noqa: N802
         self._attributes.append((kind, name, None if value is None else str(value)))

@@ -12,7 +12,7 @@ from .wrapper import wrapper_class
 
 SOURCES = (QtCore, QtGui, QtWidgets, QtNetwork, QtUiTools)
 # Found in PySide6 and not in the application.
-ABSENT = frozenset({"qApp", "QFutureWatcher", "QSvgRenderer", "QSqlDatabase", "QMetaEnum"})
+ABSENT = frozenset({"qApp", "QFutureWatcher", "QSvgRenderer", "QSqlDatabase", "QMetaEnum", "QMetaObject"})
 
 
 class QtModule(types.ModuleType):

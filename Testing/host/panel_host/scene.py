@@ -13,7 +13,7 @@ SLICE_COLORS = {"Red": (0.95, 0.31, 0.25), "Green": (0.43, 0.69, 0.29), "Yellow"
 class Scene:
     """A new scene with the nodes that the application puts into it, and its logics by module name."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache_directory: Path) -> None:
         self.scene = slicer.vtkMRMLScene()
         crosshair = slicer.vtkMRMLCrosshairNode()
         crosshair.SetCrosshairName("default")
@@ -26,6 +26,12 @@ class Scene:
         self.application_logic.GetColorLogic().SetMRMLScene(self.scene)
         self.application_logic.GetColorLogic().AddDefaultColorNodes()
         slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
+        self._cache = slicer.vtkCacheManager()
+        self._cache.SetRemoteCacheDirectory(str(cache_directory))
+        data_io = slicer.vtkDataIOManager()
+        data_io.SetCacheManager(self._cache)
+        self.scene.SetCacheManager(self._cache)
+        self.scene.SetDataIOManager(data_io)
         self.logics: dict[str, Any] = {"colors": self.application_logic.GetColorLogic()}
         for module, class_name in (
             ("volumes", "vtkSlicerVolumesLogic"),

@@ -150,12 +150,12 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         logging.info(message)
         slicer.app.processEvents()
 
-    def setUp(self) -> None:  # noqa: N802
+    def setUp(self) -> None:
         """Overridden by modules."""
 
     def runTest(self) -> None:  # noqa: N802
         for name in self.moduleTestNames:
-            if name != "runTest":
+            if name.startswith("test"):
                 self.setUp()
                 getattr(self, name)()
                 self.tearDown()

@@ -49,7 +49,14 @@ class SignalOfObject:
         return disconnect(alive(self._owner), self._name, targets[0] if targets else None)
 
     def emit(self, *args: Any) -> None:
-        getattr(alive(self._owner), self._name).emit(*(to_qt(argument) for argument in args))
+        cpp = alive(self._owner)
+        signal = getattr(cpp, self._name)
+        for method in _signals(cpp):
+            if bytes(method.name().data()).decode() == self._name and method.parameterCount() == len(args):
+                types_of = ",".join(bytes(name.data()).decode() for name in method.parameterTypes())
+                signal = signal[types_of] if args else signal
+                break
+        signal.emit(*(to_qt(argument) for argument in args))
 
     __call__ = emit
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.abc
+import importlib.machinery
 import importlib.metadata
 import string
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import slicer
+
+
+class OnImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """A module that its package does not know before it is imported."""
+
+    def __init__(self, name: str, make: Callable[[], types.ModuleType]) -> None:
+        self._name, self._make = name, make
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self) if name == self._name else None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return self._make()
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """It is complete."""
 
 
 def placeholders(text: str) -> set[str]:
@@ -28,7 +46,7 @@ def i18n() -> types.ModuleType:
     def translate(context: str, text: str) -> str:
         return text
 
-    def getContext(sourceFile: str) -> str:  # noqa: N802, N803
+    def getContext(sourceFile: str) -> str:  # noqa: N802
         return Path(sourceFile).stem
 
     module.__dict__.update(tr=tr, translate=translate, getContext=getContext)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import shiboken6
-from PySide6 import QtCore
+from PySide6 import QtCore, QtGui
 
 from . import dialogs, event_loop, signals
 from .convert import call, to_python, to_qt
@@ -68,20 +68,16 @@ def single_shot(msec: int, target: Callable[..., Any], *more: Any) -> None:
 
 def wrapped_tool_tip(text: str) -> str:
     """Slicer makes every plain tool tip rich text, so that it is word-wrapped."""
-    if not text or QtCore.Qt.mightBeRichText(text) if hasattr(QtCore.Qt, "mightBeRichText") else "<" in text:
-        return text
-    return f"<p>{html.escape(text, quote=False)}</p>" if text else text
+    return text if not text or QtGui.Qt.mightBeRichText(text) else f"<p>{html.escape(text, quote=False)}</p>"
 
 
 def _set_tool_tip(wrapper: Any, cpp: Any, text: Any) -> None:
     cpp.setToolTip(wrapped_tool_tip(str(text)))
 
 
-def _refuse(reason: str) -> Callable[..., Any]:
-    def refuse(*_: Any) -> Any:
-        raise AttributeError(reason)
-
-    return refuse
+def _icon_is_null(wrapper: Any, cpp: Any) -> bool:
+    """Slicer's icon engine takes any file name, also of a file that is not there."""
+    return cpp.isNull() and not wrapper.__dict__.get("_from_file", False)
 
 
 def _grabbed(wrapper: Any, cpp: Any, *args: Any) -> Any:
@@ -99,6 +95,7 @@ METHODS: dict[tuple[str, str], Callable[..., Any]] = {
     ("QObject", "metaObject"): lambda wrapper, cpp: MetaObject(),
     ("QWidget", "setToolTip"): _set_tool_tip,
     ("QWidget", "grab"): _grabbed,
+    ("QIcon", "isNull"): _icon_is_null,
     ("QProcess", "start"): _start_process,
     ("QDialog", "exec"): dialogs.run_modal,
     ("QMenu", "exec"): dialogs.run_modal,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from PySide6 import QtCore
+from PySide6 import QtCore, QtGui
 
 from . import swallowed
 from .convert import call, to_python, to_qt
@@ -27,6 +27,8 @@ def construct_object(wrapper: PythonQtInstanceWrapper, args: tuple[Any, ...]) ->
     is_subclass = "_pyside" not in vars(cls)
     factory = _shell(cls, pyside) if is_subclass else pyside
     cpp = _made(factory, pyside, args)
+    if pyside is QtGui.QIcon:
+        object.__setattr__(wrapper, "_from_file", bool(args) and isinstance(args[0], str))
     if isinstance(cpp, QtCore.QObject):
         cpp._host_wrapper = wrapper if is_subclass else weakref.ref(wrapper)  # type: ignore[attr-defined]
     return cpp
@@ -34,13 +36,12 @@ def construct_object(wrapper: PythonQtInstanceWrapper, args: tuple[Any, ...]) ->
 
 def _made(factory: type, pyside: type, args: tuple[Any, ...]) -> Any:
     """A new object. OR-ed flags are plain integers, and for those C++ finds another constructor."""
+    if pyside.__name__ == "QDialogButtonBox":
+        args = tuple(argument for argument in args if type(argument) is not int)
     given = tuple(to_qt(argument) for argument in args)
     try:
         return factory(*given)
     except (TypeError, NotImplementedError):
-        without_flags = tuple(argument for argument in args if type(argument) is not int)
-        if len(without_flags) < len(args) and pyside.__name__ in ("QDialogButtonBox", "QMessageBox"):
-            return factory(*(to_qt(argument) for argument in without_flags))
         result = call(factory, (), args, pyside.__name__)
         return result.__dict__["_cpp"] if isinstance(result, PythonQtInstanceWrapper) else result
 

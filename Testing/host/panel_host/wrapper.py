@@ -18,7 +18,7 @@ from PySide6 import QtCore, QtWidgets
 from . import enums, members
 
 
-class NotInHost(NotImplementedError):
+class NotInHost(RuntimeError):
     """The application has this member; the host has nothing that does its work."""
 
 
@@ -35,6 +35,8 @@ class PythonQtClassWrapper(type):
         if special is not None:
             return special
         kind = members.members_of(pyside).get(_plain(name))
+        if kind is None and not members.is_recorded(pyside.__name__) and enums.find_enum(pyside, name) is not None:
+            kind = "enum"
         if kind == "enum value":
             value = enums.find_enum_value(pyside, name)
             if value is not None:
@@ -80,7 +82,7 @@ class PythonQtInstanceWrapper(metaclass=PythonQtClassWrapper):
             return False
         if isinstance(cpp, QtWidgets.QWidget):
             return True
-        return not any(getattr(cpp, question)() for question in ("isEmpty", "isNull") if hasattr(cpp, question))
+        return not any(getattr(self, question)() for question in ("isEmpty", "isNull") if hasattr(cpp, question))
 
     def __eq__(self, other: object) -> bool:
         cpp = self.__dict__["_cpp"]
@@ -155,6 +157,9 @@ class BoundMethod(_Method):
         if special is not None:
             return special(self._owner, cpp, *args)
         function = self._function()
+        if not getattr(type(cpp), "_made_by_host", False):
+            # PySide6 crashes when a method that is also a static function is called through its class.
+            return convert().call(getattr(cpp, function.__name__), (), args, self._name, function)
         receiver = () if isinstance(function, types.BuiltinFunctionType) else (cpp,)
         return convert().call(function, receiver, args, self._name)
 

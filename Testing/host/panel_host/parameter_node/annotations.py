@@ -91,7 +91,7 @@ class Choice(Validator):
 
 
 class Exclude(Validator):
-    def __init__(self, excludedValues: Iterable[Any]) -> None:  # noqa: N803
+    def __init__(self, excludedValues: Iterable[Any]) -> None:
         self.excluded = list(excludedValues)
 
     def validate(self, value: Any) -> None:

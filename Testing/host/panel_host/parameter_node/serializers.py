@@ -90,7 +90,7 @@ class NodeSerializer(Serializer):
         return None
 
     def is_in(self, node: Any, name: str) -> bool:
-        return node.HasNodeReferenceRole(name)
+        return node.GetNodeReferenceID(name) is not None
 
     def write(self, node: Any, name: str, value: Any) -> None:
         if value is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import slicer
 import vtk
 
+from ..wrapper import NotInHost
 from .annotations import Default, Validator
 from .gui import Connector, connector_for
 from .serializers import Serializer, serializer_for
@@ -23,6 +24,12 @@ class Parameter:
     annotations: tuple[Any, ...]
     serializer: Serializer
     initial: Default
+
+    def read(self, node: Any) -> Any:
+        """Closing the scene empties the node; a parameter that is gone starts again."""
+        if not self.serializer.is_in(node, self.name):
+            self.serializer.write(node, self.name, self.initial.value)
+        return self.serializer.read(node, self.name)
 
     def write(self, node: Any, value: Any) -> None:
         for annotation in self.annotations:
@@ -48,7 +55,7 @@ def _wrap(cls: type) -> type:
         try:
             serializer = next((note for note in annotations if isinstance(note, Serializer)), None)
             serializer = serializer or serializer_for(kind)
-        except NotImplementedError:
+        except NotInHost:
             raise
         except Exception as error:
             raise Exception(f"Unable to create serializer for {cls} member {name}") from error
@@ -69,7 +76,7 @@ def _wrap(cls: type) -> type:
 
 def _property(parameter: Parameter) -> property:
     return property(
-        lambda self: parameter.serializer.read(self.parameterNode, parameter.name),
+        lambda self: parameter.read(self.parameterNode),
         lambda self, value: parameter.write(self.parameterNode, value),
     )
 
@@ -90,15 +97,14 @@ class Wrapper:
             if not parameter.serializer.is_in(parameterNode, parameter.name):
                 parameter.write(parameterNode, parameter.initial.value)
 
-    def default(self, paramName: str) -> Default:  # noqa: N803
+    def default(self, paramName: str) -> Default:
         return self._parameter(paramName).initial
 
-    def dataType(self, paramName: str) -> Any:  # noqa: N802, N803
+    def dataType(self, paramName: str) -> Any:  # noqa: N802
         return self._parameter(paramName).kind
 
     def getValue(self, name: str) -> Any:  # noqa: N802
-        parameter = self._parameter(name)
-        return parameter.serializer.read(self.parameterNode, parameter.name)
+        return self._parameter(name).read(self.parameterNode)
 
     def setValue(self, name: str, value: Any) -> None:  # noqa: N802
         self._parameter(name).write(self.parameterNode, value)
@@ -130,7 +136,7 @@ class Wrapper:
         self._observers[tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
         return tag
 
-    def disconnectGui(self, guiTag: int) -> None:  # noqa: N802, N803
+    def disconnectGui(self, guiTag: int) -> None:  # noqa: N802
         for connector in self._guis.pop(guiTag, {}).values():
             connector.disconnect()
         if guiTag in self._observers:
@@ -154,7 +160,7 @@ class Wrapper:
     def StartModify(self) -> Any:  # noqa: N802
         return self.parameterNode.StartModify()
 
-    def EndModify(self, wasModified: Any) -> Any:  # noqa: N802, N803
+    def EndModify(self, wasModified: Any) -> Any:  # noqa: N802
         return self.parameterNode.EndModify(wasModified)
 
     def AddObserver(self, event: Any, callback: Any, priority: float = 0.0) -> Any:  # noqa: N802
