@@ -109,6 +109,16 @@ def test_the_same_number_in_two_datasets_is_no_leak(tmp_path: Path) -> None:
     assert "None of 1 evaluation scans is among 1 training scans" in report.sentence
 
 
+def test_folders_of_two_hospitals_share_patients_unless_they_are_named(tmp_path: Path) -> None:
+    for number in (1, 2):
+        write_nifti(tmp_path / f"{number}" / "001.nii.gz", patient_head(number))
+        write_lines(tmp_path / f"{number}" / "labels.csv", ["file,patient,any", "001.nii.gz,7,1"])
+    one, other = (prepare(dataset_named("nifti-folder"), tmp_path / f"{number}") for number in (1, 2))
+    assert check_leak(one, other).counts["patient"] + check_leak(one, other).counts["study"] == 1
+    named = prepare(dataset_named("nifti-folder", {"collection": "second"}), tmp_path / "2")
+    assert not check_leak(one, named).shared
+
+
 def test_leaving_out_the_shared_patients_makes_the_training_clean(rsna: ScanIndex, tmp_path: Path) -> None:
     evaluation = instance_index(tmp_path, patient_head(1), patient_head(4), patient_head(60))
     report = check_leak([rsna], evaluation)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from hemocam_training.datasets import ScanIndex, dataset_named
-from hemocam_training.datasets.index import SCAN_LABELS, SCHEMA, index_from_rows
+from hemocam_training.datasets.index import SCAN_LABELS, SCHEMA
 from hemocam_training.datasets.labels import Labels, labels_of
 from hemocam_training.errors import DataRefused
 from hemocam_training.splits import Split, patient_strata, split_by_fractions, split_into_folds, supplied_folds
@@ -46,7 +46,7 @@ def index_of(patients: Patients, dataset: str = "rsna-2019", fold: Sequence[int 
                     **dict(zip(CLASS_NAMES, labels, strict=True)),
                 }
             )
-    return index_from_rows(rows, kind, {}, ())
+    return ScanIndex(pa.Table.from_pylist(rows, SCHEMA))
 
 
 def labels_drawn() -> st.SearchStrategy[Labels]:

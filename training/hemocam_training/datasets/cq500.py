@@ -137,7 +137,7 @@ def select_series(series: list[Series], thickness_mm: float) -> Series | None:
         and one.plane == "axial"
         and len(one.headers) >= _FEWEST_SLICES
         and not one.contrast
-        and not _named_enhanced(one)
+        and not named_enhanced(one.first.path.parent.name)
         and one.kernel != "bone"
         and "bone" not in one.first.path.parent.name.lower()
     ]
@@ -154,8 +154,14 @@ def select_series(series: list[Series], thickness_mm: float) -> Series | None:
     )
 
 
-def _named_enhanced(series: Series) -> bool:
-    name = series.first.path.parent.name
+def named_enhanced(name: str) -> bool:
+    """Whether the name of a series' folder tells of contrast agent.
+
+    >>> [named_enhanced(name) for name in ("CT POST CONTRAST-2", "CT C THIN", "CT 4cc sec 150cc D3D on", "CT ORAL IV")]
+    [True, True, True, True]
+    >>> [named_enhanced(name) for name in ("CT PRE CONTRAST 5MM STD", "CT Thin Plain", "CT 0.625mm", "CT 5mm-3")]
+    [False, False, False, False]
+    """
     return bool(_ENHANCED.search(name)) and not _PLAIN.search(name)
 
 

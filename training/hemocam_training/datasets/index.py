@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -115,8 +114,11 @@ class ScanIndex:
 
     def records(self) -> Iterator[ScanRecord]:
         """The scans, to be read with :meth:`open_dataset` and ``load``."""
-        for _, rows in groupby(self.table.to_pylist(), key=lambda row: (row["study"], row["series"])):
-            yield _record(list(rows))
+        start = 0
+        for _, rows in groupby(self.scan_keys):
+            count = sum(1 for _ in rows)
+            yield _record(self.table.slice(start, count).to_pylist())
+            start += count
 
     def open_dataset(self) -> Dataset:
         """The dataset that reads these records, with the options it was prepared with."""
@@ -175,18 +177,22 @@ class ScanIndex:
         return found
 
 
-def index_from_rows(rows: Iterable[Mapping[str, Any]], dataset: Dataset, options: Mapping[str, str],
-                    findings: Sequence[Finding]) -> ScanIndex:  # fmt: skip
-    """An index of these rows, whose keys are the columns of :data:`SCHEMA`.
+def index_of_tables(
+    tables: Sequence[pa.Table], dataset: Dataset, options: Mapping[str, str], findings: Sequence[Finding]
+) -> ScanIndex:
+    """An index of the rows of scans, in their order.
+
+    Args:
+        tables: one per scan, with the columns of :data:`SCHEMA`.
 
     Raises:
         DataRefused: ``DATA_EMPTY``: there is no row.
     """
-    found = list(rows)
-    if not found:
+    if not tables:
         told = " ".join(sorted({finding.sentence for finding in findings})[:3])
         raise DataRefused("DATA_EMPTY", f"No scan of {dataset.title} can be used. {told}".strip(), "Copy it again.")
-    return ScanIndex(pa.Table.from_pylist(found, SCHEMA), dict(options), tuple(findings))
+    order = [(column, "ascending") for column in ("patient", "study", "series", "slice_index")]
+    return ScanIndex(pa.concat_tables(tables).sort_by(order), dict(options), tuple(findings))
 
 
 def joined(indexes: Sequence[ScanIndex]) -> ScanIndex:
@@ -198,11 +204,6 @@ def scan_labels(index: ScanIndex) -> dict[tuple[str, str, str], Labels]:
     """Labels of the scans, by dataset, study and series."""
     columns = [index.table.column(name).to_pylist() for name in SCAN_LABELS]
     return dict(zip(index.scan_keys, zip(*columns, strict=True), strict=True))
-
-
-def is_empty(index: ScanIndex, column: str) -> NDArray[np.bool_]:
-    """Of every row: whether that text or binary column is empty."""
-    return np.asarray(pc.equal(pc.binary_length(index.table.column(column)), 0))
 
 
 def _record(rows: list[dict[str, Any]]) -> ScanRecord:

@@ -34,12 +34,14 @@ class NiftiFolder(Dataset):
 
     Attributes:
         table: CSV file below the root.
+        collection: folders with the same name here share their patients; name them when they do not.
         mask_codes: values in masks, such as ``EDH=1,IPH=2``; ``any`` for masks of any hemorrhage; empty for the
             labels that HemoCAM writes.
         tilted_step_is_table_step: see :func:`HemoCAMLib.ct.read_head_ct`.
     """
 
     table: str = "labels.csv"
+    collection: str = ""
     mask_codes: str = ""
     tilted_step_is_table_step: bool = False
 
@@ -92,15 +94,16 @@ class NiftiFolder(Dataset):
         torn = [where for labels in several.values() if len(labels) > 1]
         settled = {key: next(iter(labels)) if len(labels) == 1 else UNKNOWN for key, labels in several.items()}
         of_scan = settled.pop("", UNKNOWN)
+        identities = f"{self.identities}/{self.collection}" if self.collection else self.identities
         patient = _only(rows["patient"]) or stem_of(path)
         study = _only(rows["study"]) or stem_of(path)
         mask = inside(root, _only(rows["mask"]))
         record = ScanRecord(
             dataset=self.name,
-            identities=self.identities,
-            patient=pseudonym(self.identities, patient),
-            study=study if _UID.fullmatch(study) else pseudonym(self.identities, study),
-            series=_only(rows["series"]) or pseudonym(self.identities, where),
+            identities=identities,
+            patient=pseudonym(identities, patient),
+            study=study if _UID.fullmatch(study) else pseudonym(identities, study),
+            series=_only(rows["series"]) or pseudonym(identities, where),
             files=(where,),
             mask_files=(relative(mask, root),) if mask is not None and mask.is_file() else (),
             labels=of_scan,

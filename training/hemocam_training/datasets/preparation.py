@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from hemocam_training.datasets.fingerprint import slice_fingerprint
-from hemocam_training.datasets.index import SCAN_LABELS, ScanIndex, index_from_rows
+from hemocam_training.datasets.index import SCAN_LABELS, SCHEMA, ScanIndex, index_of_tables
 from hemocam_training.datasets.layout import in_processes
 from hemocam_training.datasets.records import Dataset, Finding, Scan, ScanRecord
 from hemocam_training.datasets.registry import options_of
 from HemoCAMLib.errors import HemoCAMError
 from HemoCAMLib.subtypes import CLASS_NAMES
-
-Rows = list[dict[str, Any]]
 
 
 def prepare(
@@ -35,36 +35,35 @@ def prepare(
     """
     found = dataset.find(root, processes)
     findings = list(found.findings)
-    rows: Rows = []
+    tables: list[pa.Table] = []
     total = len(found.records)
     if on_progress:
         on_progress(0, total)
     work = partial(prepare_scan, dataset=dataset, root=root)
-    for done, (of_scan, told) in enumerate(in_processes(work, found.records, processes), 1):
-        rows += of_scan
+    for done, (rows, told) in enumerate(in_processes(work, found.records, processes), 1):
+        tables += [rows] if rows.num_rows else []
         findings += told
         if on_progress:
             on_progress(done, total)
-    rows.sort(key=lambda row: (row["patient"], row["study"], row["series"], row["slice_index"]))
-    return index_from_rows(rows, dataset, options_of(dataset), findings)
+    return index_of_tables(tables, dataset, options_of(dataset), findings)
 
 
-def prepare_scan(record: ScanRecord, dataset: Dataset, root: Path) -> tuple[Rows, list[Finding]]:
-    """Rows of one scan, and what was wrong with it."""
+def prepare_scan(record: ScanRecord, dataset: Dataset, root: Path) -> tuple[pa.Table, list[Finding]]:
+    """Rows of one scan, none where it cannot be used, and what was wrong with it."""
     place = record.files[0] if record.files else ""
     try:
         scan = dataset.load(record, root)
-        return _rows(scan, root), list(scan.findings)
+        return pa.Table.from_pylist(_rows(scan, root), SCHEMA), list(scan.findings)
     except HemoCAMError as error:
-        return [], [Finding("DATA_DAMAGED", f"{error.message} The scan was left out.", place)]
+        return SCHEMA.empty_table(), [Finding("DATA_DAMAGED", f"{error.message} The scan was left out.", place)]
     except MemoryError:
         raise
     except Exception as error:  # a file broken in a way no reader foresaw must not end the preparation of the rest
         sentence = f"The scan cannot be read ({type(error).__name__}) and was left out."
-        return [], [Finding("DATA_DAMAGED", sentence, place)]
+        return SCHEMA.empty_table(), [Finding("DATA_DAMAGED", sentence, place)]
 
 
-def _rows(scan: Scan, root: Path) -> Rows:
+def _rows(scan: Scan, root: Path) -> list[dict[str, Any]]:
     record, geometry = scan.record, scan.geometry
     sums: dict[str, str] = {"": ""}
     for name in {*record.mask_files, *(one.file for one in scan.slices)} - {""}:
