@@ -25,7 +25,7 @@ class CommandOptions:
         self.noMainWindow = False
 
 
-class qSlicerApplication(QtWidgets.QApplication):  # noqa: N801
+class qSlicerApplication(QtWidgets.QApplication):
     startupCompleted = Signal()
     mrmlSceneChanged = Signal(object)
     CPP_SIGNATURES = {"mrmlSceneChanged(vtkMRMLScene*)": 1}  # noqa: RUF012
@@ -36,38 +36,38 @@ class qSlicerApplication(QtWidgets.QApplication):  # noqa: N801
     scene: Scene
     managers: dict[str, Any]
 
-    def testingEnabled(self) -> bool:  # noqa: N802
+    def testingEnabled(self) -> bool:
         return self.testing
 
-    def mrmlScene(self) -> Any:  # noqa: N802
+    def mrmlScene(self) -> Any:
         return self.scene.scene
 
-    def applicationLogic(self) -> Any:  # noqa: N802
+    def applicationLogic(self) -> Any:
         return self.scene.application_logic
 
-    def moduleLogic(self, name: str) -> Any:  # noqa: N802
+    def moduleLogic(self, name: str) -> Any:
         return self.scene.logics.get(name.lower())
 
-    def moduleManager(self) -> Any:  # noqa: N802
+    def moduleManager(self) -> Any:
         return self.managers["module"]
 
-    def layoutManager(self) -> Any:  # noqa: N802
+    def layoutManager(self) -> Any:
         return self.managers["layout"]
 
-    def coreIOManager(self) -> CoreIOManager:  # noqa: N802
+    def coreIOManager(self) -> CoreIOManager:
         return self.managers["io"]  # type: ignore[no-any-return]
 
     ioManager = coreIOManager
 
-    def commandOptions(self) -> CommandOptions:  # noqa: N802
+    def commandOptions(self) -> CommandOptions:
         return self.managers["options"]  # type: ignore[no-any-return]
 
-    def userSettings(self) -> QtCore.QSettings:  # noqa: N802
+    def userSettings(self) -> QtCore.QSettings:
         return QtCore.QSettings()
 
     settings = revisionUserSettings = userSettings
 
-    def startupEnvironment(self) -> QtCore.QProcessEnvironment:  # noqa: N802
+    def startupEnvironment(self) -> QtCore.QProcessEnvironment:
         environment = QtCore.QProcessEnvironment()
         for name, value in self.startup.items():
             environment.insert(name, value)
@@ -76,16 +76,16 @@ class qSlicerApplication(QtWidgets.QApplication):  # noqa: N801
     def environment(self) -> QtCore.QProcessEnvironment:
         return QtCore.QProcessEnvironment.systemEnvironment()
 
-    def moduleDocumentationUrl(self, name: str) -> str:  # noqa: N802
+    def moduleDocumentationUrl(self, name: str) -> str:
         return f"https://slicer.readthedocs.io/en/latest/user_guide/modules/{name.lower()}.html"
 
-    def pauseRender(self) -> None:  # noqa: N802
+    def pauseRender(self) -> None:
         self.managers["layout"].pauses += 1
 
-    def resumeRender(self) -> None:  # noqa: N802
+    def resumeRender(self) -> None:
         self.managers["layout"].pauses -= 1
 
-    def setRenderPaused(self, paused: bool) -> None:  # noqa: N802
+    def setRenderPaused(self, paused: bool) -> None:
         self.pauseRender() if paused else self.resumeRender()
 
     def exit(self, status: int = 0) -> None:
@@ -108,27 +108,27 @@ class qSlicerApplication(QtWidgets.QApplication):  # noqa: N801
     repositoryRevision = Property(str, lambda self: "host")
 
 
-class qMRMLSliceWidget(QtWidgets.QWidget):  # noqa: N801
+class qMRMLSliceWidget(QtWidgets.QWidget):
     """A slice view without a picture: its logic and its nodes."""
 
     def __init__(self, logic: Any) -> None:
         super().__init__()
         self._logic = logic
 
-    def sliceLogic(self) -> Any:  # noqa: N802
+    def sliceLogic(self) -> Any:
         return self._logic
 
-    def mrmlSliceNode(self) -> Any:  # noqa: N802
+    def mrmlSliceNode(self) -> Any:
         return self._logic.GetSliceNode()
 
-    def mrmlSliceCompositeNode(self) -> Any:  # noqa: N802
+    def mrmlSliceCompositeNode(self) -> Any:
         return self._logic.GetSliceCompositeNode()
 
-    def fitSliceToBackground(self) -> None:  # noqa: N802
+    def fitSliceToBackground(self) -> None:
         self._logic.FitSliceToBackground(256, 256)
 
 
-class qMRMLLayoutManager(QtCore.QObject):  # noqa: N801
+class qMRMLLayoutManager(QtCore.QObject):
     """Fresh settings leave the layout at 0 and the view area blank, as in the application."""
 
     layoutChanged = Signal(int)
@@ -140,7 +140,7 @@ class qMRMLLayoutManager(QtCore.QObject):  # noqa: N801
         self.resets = {"slice": 0, "threeD": 0}
         self._widgets = {name: qMRMLSliceWidget(logic) for name, logic in scene.slice_logics.items()}
 
-    def setLayout(self, number: int) -> None:  # noqa: N802
+    def setLayout(self, number: int) -> None:
         if number != self._layout:
             self._layout = number
             self.layoutChanged.emit(number)
@@ -150,18 +150,18 @@ class qMRMLLayoutManager(QtCore.QObject):  # noqa: N801
     tableViewCount = Property(int, lambda self: 0)
     plotViewCount = Property(int, lambda self: 0)
 
-    def sliceViewNames(self) -> list[str]:  # noqa: N802
+    def sliceViewNames(self) -> list[str]:
         return list(self._widgets) if self._layout else []
 
-    def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:  # noqa: N802
+    def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
         return self._widgets.get(name)
 
-    def resetSliceViews(self) -> None:  # noqa: N802
+    def resetSliceViews(self) -> None:
         self.resets["slice"] += 1
         for widget in self._widgets.values():
             widget.fitSliceToBackground()
 
-    def resetThreeDViews(self) -> None:  # noqa: N802
+    def resetThreeDViews(self) -> None:
         self.resets["threeD"] += 1
 
 
@@ -172,13 +172,13 @@ class ModuleSelector(QtCore.QObject):
         super().__init__(manager)
         self._manager = manager
 
-    def selectModule(self, name: str) -> None:  # noqa: N802
+    def selectModule(self, name: str) -> None:
         self._manager.select(name)
 
     selectedModule = Property(str, lambda self: self._manager.selected)
 
 
-class qSlicerMainWindow(QtWidgets.QMainWindow):  # noqa: N801
+class qSlicerMainWindow(QtWidgets.QMainWindow):
     """The window, named as Slicer names it; the module panel is its centre."""
 
     def __init__(self, manager: Any) -> None:
@@ -186,5 +186,5 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):  # noqa: N801
         self.setObjectName("qSlicerMainWindow")
         self._selector = ModuleSelector(manager)
 
-    def moduleSelector(self) -> ModuleSelector:  # noqa: N802
+    def moduleSelector(self) -> ModuleSelector:
         return self._selector

@@ -16,7 +16,7 @@ def stored(kind: Any, default: Any) -> Any:
     return Property(kind, lambda self: values.get(self, default), values.__setitem__)
 
 
-class ctkCollapsibleButton(QtWidgets.QAbstractButton):  # noqa: N801
+class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     contentsCollapsed = Signal(bool)
 
     def __init__(self, *args: Any) -> None:
@@ -41,17 +41,17 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):  # noqa: N801
     collapsedHeight = stored(int, 10)
     flat = stored(bool, False)
 
-    def sizeHint(self) -> QtCore.QSize:  # noqa: N802
+    def sizeHint(self) -> QtCore.QSize:
         header = QtCore.QSize(self.fontMetrics().horizontalAdvance(self.text()) + 40, self._header())
         layout = self.layout()
         return header if layout is None or not self.isChecked() else layout.sizeHint().expandedTo(header)
 
     minimumSizeHint = sizeHint
 
-    def hitButton(self, position: QtCore.QPoint) -> bool:  # noqa: N802
+    def hitButton(self, position: QtCore.QPoint) -> bool:
         return position.y() < self._header()
 
-    def paintEvent(self, _: QtGui.QPaintEvent) -> None:  # noqa: N802
+    def paintEvent(self, _: QtGui.QPaintEvent) -> None:
         option = QtWidgets.QStyleOptionToolButton()
         option.initFrom(self)
         option.rect = QtCore.QRect(0, 0, self.width(), self._header())
@@ -62,7 +62,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):  # noqa: N801
         QtWidgets.QStylePainter(self).drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_ToolButton, option)
 
 
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):  # noqa: N801
+class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     def __init__(self, *args: Any) -> None:
         title, parent = _title_and_parent(args)
         super().__init__(title, parent)
@@ -77,7 +77,7 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):  # noqa: N801
     collapsedHeight = stored(int, 10)
 
 
-class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
+class ctkDoubleSpinBox(QtWidgets.QWidget):
     valueChanged = Signal(float)
     decimalsChanged = Signal(int)
 
@@ -89,7 +89,7 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
         row.addWidget(self.box)
         self.box.valueChanged.connect(self.valueChanged)
 
-    def setRange(self, low: float, high: float) -> None:  # noqa: N802
+    def setRange(self, low: float, high: float) -> None:
         self.box.setRange(low, high)
 
     value = Property(float, lambda self: self.box.value(), lambda self, v: self.box.setValue(v))
@@ -100,11 +100,11 @@ class ctkDoubleSpinBox(QtWidgets.QWidget):  # noqa: N801
     suffix = Property(str, lambda self: self.box.suffix(), lambda self, v: self.box.setSuffix(v))
     prefix = Property(str, lambda self: self.box.prefix(), lambda self, v: self.box.setPrefix(v))
 
-    def setValue(self, value: float) -> None:  # noqa: N802
+    def setValue(self, value: float) -> None:
         self.box.setValue(value)
 
 
-class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkSliderWidget(QtWidgets.QWidget):
     """A slider and a spin box for a double. With `tracking` off the value follows when the slider is let go."""
 
     valueChanged = Signal(float)
@@ -163,17 +163,17 @@ class ctkSliderWidget(QtWidgets.QWidget):  # noqa: N801
     tracking = stored(bool, True)
     popupSlider = stored(bool, False)
 
-    def setValue(self, value: float) -> None:  # noqa: N802
+    def setValue(self, value: float) -> None:
         self.box.setValue(value)
 
-    def setDecimals(self, count: int) -> None:  # noqa: N802
+    def setDecimals(self, count: int) -> None:
         self.box.setDecimals(count)
 
     def reset(self) -> None:
         self.box.setValue(0.0)
 
 
-class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
+class ctkRangeWidget(QtWidgets.QWidget):
     valuesChanged = Signal(float, float)
     minimumValueChanged = Signal(float)
     maximumValueChanged = Signal(float)
@@ -187,11 +187,11 @@ class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
             box.valueChanged.connect(changed)
             box.valueChanged.connect(lambda _: self.valuesChanged.emit(self.low.value(), self.high.value()))
 
-    def setRange(self, low: float, high: float) -> None:  # noqa: N802
+    def setRange(self, low: float, high: float) -> None:
         self.low.setRange(low, high)
         self.high.setRange(low, high)
 
-    def setValues(self, low: float, high: float) -> None:  # noqa: N802
+    def setValues(self, low: float, high: float) -> None:
         self.low.setValue(low)
         self.high.setValue(high)
 
@@ -203,7 +203,7 @@ class ctkRangeWidget(QtWidgets.QWidget):  # noqa: N801
     singleStep = Property(float, lambda self: self.low.singleStep(), lambda self, v: self.low.setSingleStep(v))
 
 
-class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
+class ctkPathLineEdit(QtWidgets.QWidget):
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
 
@@ -213,10 +213,10 @@ class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
         QtWidgets.QHBoxLayout(self).addWidget(self.edit)
         self.edit.textChanged.connect(self.currentPathChanged)
 
-    def setCurrentPath(self, path: str) -> None:  # noqa: N802
+    def setCurrentPath(self, path: str) -> None:
         self.edit.setText(path)
 
-    def addCurrentPathToHistory(self) -> None:  # noqa: N802
+    def addCurrentPathToHistory(self) -> None:
         """The history is not kept."""
 
     currentPath = Property(str, lambda self: self.edit.text(), lambda self, path: self.edit.setText(path))
@@ -229,7 +229,7 @@ class ctkPathLineEdit(QtWidgets.QWidget):  # noqa: N801
     options = stored(int, 0)
 
 
-class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
+class ctkDirectoryButton(QtWidgets.QWidget):
     directoryChanged = Signal(str)
     directorySelected = Signal(str)
 
@@ -243,43 +243,43 @@ class ctkDirectoryButton(QtWidgets.QWidget):  # noqa: N801
     text = stored(str, "")
 
 
-class ctkComboBox(QtWidgets.QComboBox):  # noqa: N801
+class ctkComboBox(QtWidgets.QComboBox):
     defaultText = stored(str, "")
 
 
-class ctkCheckBox(QtWidgets.QCheckBox):  # noqa: N801
+class ctkCheckBox(QtWidgets.QCheckBox):
     pass
 
 
-class ctkPushButton(QtWidgets.QPushButton):  # noqa: N801
+class ctkPushButton(QtWidgets.QPushButton):
     pass
 
 
-class ctkCheckablePushButton(ctkPushButton):  # noqa: N801
+class ctkCheckablePushButton(ctkPushButton):
     checkBoxUserCheckable = stored(bool, True)
 
 
-class ctkSearchBox(QtWidgets.QLineEdit):  # noqa: N801
+class ctkSearchBox(QtWidgets.QLineEdit):
     showSearchIcon = stored(bool, False)
 
 
-class ctkExpandableWidget(QtWidgets.QFrame):  # noqa: N801
+class ctkExpandableWidget(QtWidgets.QFrame):
     pass
 
 
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):  # noqa: N801
+class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
     collapsed = stored(bool, True)
 
-    def setCollapsibleText(self, text: str) -> None:  # noqa: N802
+    def setCollapsibleText(self, text: str) -> None:
         self.setText(text)
 
 
-class ctkMessageBox(QtWidgets.QMessageBox):  # noqa: N801
+class ctkMessageBox(QtWidgets.QMessageBox):
     dontShowAgain = stored(bool, False)
     dontShowAgainVisible = stored(bool, False)
     dontShowAgainSettingsKey = stored(str, "")
 
-    def setDontShowAgain(self, value: bool) -> None:  # noqa: N802
+    def setDontShowAgain(self, value: bool) -> None:
         self.setProperty("dontShowAgain", value)
 
 

@@ -27,7 +27,7 @@ class BuiltInModule:
         return self._logic
 
 
-class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):  # noqa: N801
+class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     """The panel's frame. What enter, exit or setup raise is printed and swallowed, as in the application."""
 
     def __init__(self, module: qSlicerScriptedLoadableModule) -> None:
@@ -74,7 +74,7 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):  # noqa: N801
     isEntered = Property(bool, lambda self: self._entered)
 
 
-class qSlicerScriptedLoadableModule(QtCore.QObject):  # noqa: N801
+class qSlicerScriptedLoadableModule(QtCore.QObject):
     title = stored(str, "")
     categories = stored("QStringList", [])
     dependencies = stored("QStringList", [])
@@ -98,10 +98,10 @@ class qSlicerScriptedLoadableModule(QtCore.QObject):  # noqa: N801
     isBuiltIn = Property(bool, lambda self: False)
     isInstalled = Property(bool, lambda self: False)
 
-    def mrmlScene(self) -> Any:  # noqa: N802
+    def mrmlScene(self) -> Any:
         return self._scene
 
-    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:  # noqa: N802
+    def widgetRepresentation(self) -> qSlicerScriptedLoadableModuleWidget:
         if self._widget is None:
             self._widget = qSlicerScriptedLoadableModuleWidget(self)
             self._widget.setMRMLScene(self._scene)
@@ -109,7 +109,7 @@ class qSlicerScriptedLoadableModule(QtCore.QObject):  # noqa: N801
         return self._widget
 
 
-class qSlicerModuleManager(QtCore.QObject):  # noqa: N801
+class qSlicerModuleManager(QtCore.QObject):
     moduleAboutToBeUnloaded = Signal(str)
     moduleLoaded = Signal(str)
 
@@ -163,8 +163,8 @@ class qSlicerModuleManager(QtCore.QObject):  # noqa: N801
     def module(self, name: str) -> Any:
         return self.scripted.get(name) or getattr(self._namespace, name.lower(), None)
 
-    def modulesNames(self) -> list[str]:  # noqa: N802
+    def modulesNames(self) -> list[str]:
         return list(self.scripted)
 
-    def factoryManager(self) -> Any:  # noqa: N802
+    def factoryManager(self) -> Any:
         return SimpleNamespace(loadedModuleNames=lambda: tuple(self.scripted))

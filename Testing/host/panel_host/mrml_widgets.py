@@ -18,20 +18,20 @@ class _Scene:
     CPP_SIGNATURES = {"mrmlSceneChanged(vtkMRMLScene*)": 1}  # noqa: RUF012
     _scene: Any = None
 
-    def mrmlScene(self) -> Any:  # noqa: N802
+    def mrmlScene(self) -> Any:
         return self._scene
 
-    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+    def setMRMLScene(self, scene: Any) -> None:
         if scene is not self._scene:
             self._scene = scene
             self.mrmlSceneChanged.emit(scene)  # type: ignore[attr-defined]
 
 
-class qMRMLWidget(_Scene, QtWidgets.QWidget):  # noqa: N801
+class qMRMLWidget(_Scene, QtWidgets.QWidget):
     mrmlSceneChanged = Signal(object)
 
 
-class qSlicerWidget(_Scene, QtWidgets.QWidget):  # noqa: N801
+class qSlicerWidget(_Scene, QtWidgets.QWidget):
     mrmlSceneChanged = Signal(object)
 
 
@@ -41,35 +41,35 @@ class _OneNode(QtWidgets.QWidget):
     _scene: Any = None
     _node: Any = None
 
-    def mrmlScene(self) -> Any:  # noqa: N802
+    def mrmlScene(self) -> Any:
         return self._scene
 
-    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+    def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
 
 
-class qMRMLTableView(QtWidgets.QTableView):  # noqa: N801
+class qMRMLTableView(QtWidgets.QTableView):
     _scene: Any = None
     _node: Any = None
 
-    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+    def setMRMLScene(self, scene: Any) -> None:
         self._scene = scene
 
-    def mrmlTableNode(self) -> Any:  # noqa: N802
+    def mrmlTableNode(self) -> Any:
         return self._node
 
-    def setMRMLTableNode(self, node: Any) -> None:  # noqa: N802
+    def setMRMLTableNode(self, node: Any) -> None:
         self._node = node
 
 
-class qMRMLSegmentsTableView(_OneNode):  # noqa: N801
+class qMRMLSegmentsTableView(_OneNode):
     selectionChanged = Signal(object, object)
     segmentAboutToBeModified = Signal(str)
 
-    def segmentationNode(self) -> Any:  # noqa: N802
+    def segmentationNode(self) -> Any:
         return self._node
 
-    def setSegmentationNode(self, node: Any) -> None:  # noqa: N802
+    def setSegmentationNode(self, node: Any) -> None:
         self._node = node
 
     readOnly = stored(bool, False)
@@ -79,15 +79,15 @@ class qMRMLSegmentsTableView(_OneNode):  # noqa: N801
     statusColumnVisible = stored(bool, False)
 
 
-class qMRMLSliderWidget(ctkSliderWidget):  # noqa: N801
+class qMRMLSliderWidget(ctkSliderWidget):
     pass
 
 
-class qMRMLSpinBox(ctkDoubleSpinBox):  # noqa: N801
+class qMRMLSpinBox(ctkDoubleSpinBox):
     pass
 
 
-class qMRMLRangeWidget(ctkRangeWidget):  # noqa: N801
+class qMRMLRangeWidget(ctkRangeWidget):
     pass
 
 
@@ -113,7 +113,7 @@ class SceneWatch:
             changed()
 
 
-class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
+class qMRMLNodeComboBox(QtWidgets.QWidget):
     """The nodes of given types in the scene, as they come and go."""
 
     currentNodeChanged = Signal(object)
@@ -168,21 +168,21 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
         self._none = value
         self._refresh()
 
-    def mrmlScene(self) -> Any:  # noqa: N802
+    def mrmlScene(self) -> Any:
         return self._scene
 
-    def setMRMLScene(self, scene: Any) -> None:  # noqa: N802
+    def setMRMLScene(self, scene: Any) -> None:
         self._watch.stop()
         self._scene = scene
         if scene is not None:
             self._watch.start(scene)
         self._refresh()
 
-    def addAttribute(self, kind: str, name: str, value: Any = None) -> None:  # noqa: N802
+    def addAttribute(self, kind: str, name: str, value: Any = None) -> None:
         self._attributes.append((kind, name, None if value is None else str(value)))
         self._refresh()
 
-    def removeAttribute(self, kind: str, name: str) -> None:  # noqa: N802
+    def removeAttribute(self, kind: str, name: str) -> None:
         self._attributes = [entry for entry in self._attributes if entry[:2] != (kind, name)]
         self._refresh()
 
@@ -219,27 +219,27 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):  # noqa: N801
             self.currentNodeChanged.emit(node)
             self.currentNodeIDChanged.emit(shown)
 
-    def currentNode(self) -> Any:  # noqa: N802
+    def currentNode(self) -> Any:
         index = self.combo.currentIndex()
         return self._nodes[index] if 0 <= index < len(self._nodes) else None
 
-    def setCurrentNode(self, node: Any) -> None:  # noqa: N802
+    def setCurrentNode(self, node: Any) -> None:
         self.setCurrentNodeID("" if node is None else node.GetID())
 
-    def setCurrentNodeID(self, node_id: str) -> None:  # noqa: N802
+    def setCurrentNodeID(self, node_id: str) -> None:
         ids = ["" if node is None else node.GetID() for node in self._nodes]
         self.combo.setCurrentIndex(ids.index(node_id) if node_id in ids else -1)
 
-    def setCurrentNodeIndex(self, index: int) -> None:  # noqa: N802
+    def setCurrentNodeIndex(self, index: int) -> None:
         self.combo.setCurrentIndex(index + (1 if self.noneEnabled else 0))
 
-    def nodeCount(self) -> int:  # noqa: N802
+    def nodeCount(self) -> int:
         return len(self._nodes) - (1 if self.noneEnabled else 0)
 
-    def nodeFromIndex(self, index: int) -> Any:  # noqa: N802
+    def nodeFromIndex(self, index: int) -> Any:
         return self._nodes[index + (1 if self.noneEnabled else 0)]
 
-    def addNode(self) -> Any:  # noqa: N802
+    def addNode(self) -> Any:
         node = self._scene.AddNewNodeByClass(self.nodeTypes[0], self.baseName)
         if self.selectNodeUponCreation:
             self.setCurrentNode(node)

@@ -75,10 +75,10 @@ class CoreIOManager:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
 
-    def fileType(self, path: str) -> str:  # noqa: N802
+    def fileType(self, path: str) -> str:
         return "SceneFile" if Path(path).suffix in (".mrml", ".mrb") else "VolumeFile"
 
-    def loadNodes(self, kind: str, properties: dict[str, Any], loaded: Any, messages: Any) -> bool:  # noqa: N802
+    def loadNodes(self, kind: str, properties: dict[str, Any], loaded: Any, messages: Any) -> bool:
         path = str(properties["fileName"])
         if kind == "SceneFile":
             return self._load_scene(path, messages)
@@ -100,10 +100,10 @@ class CoreIOManager:
         self._scene.scene.SetURL(path)
         return bool(self._scene.scene.Import(messages))
 
-    def fileWriterFileType(self, node: Any) -> str:  # noqa: N802
+    def fileWriterFileType(self, node: Any) -> str:
         return str(node.GetClassName())
 
-    def saveNodes(self, kind: str, properties: dict[str, Any], messages: Any) -> bool:  # noqa: N802
+    def saveNodes(self, kind: str, properties: dict[str, Any], messages: Any) -> bool:
         path = str(properties["fileName"])
         if kind == "SceneFile":
             scene = self._scene.scene

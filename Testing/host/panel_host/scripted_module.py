@@ -39,15 +39,15 @@ class ScriptedLoadableModule:
             slicer.selfTests = {}
         slicer.selfTests[self.moduleName] = self.runTest
 
-    def resourcePath(self, filename: str) -> str:  # noqa: N802
+    def resourcePath(self, filename: str) -> str:
         return str(Path(self.parent.path).parent / "Resources" / filename)
 
-    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:  # noqa: N802
+    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
         app = slicer.app
         url = app.moduleDocumentationUrl(self.moduleName) if docPage is None else app.documentationBaseUrl + docPage
         return f'<p>For more information see the <a href="{url}">online documentation</a>.</p>'
 
-    def runTest(self, msec: int = 100, **kwargs: Any) -> None:  # noqa: N802
+    def runTest(self, msec: int = 100, **kwargs: Any) -> None:
         test_class = getattr(importlib.import_module(type(self).__module__), f"{self.moduleName}Test", None)
         if test_class is None:
             raise AssertionError(f"Test case class not found: {self.moduleName}Test")
@@ -76,28 +76,28 @@ class ScriptedLoadableModuleWidget:
             self.parent.show()
         slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
-    def resourcePath(self, filename: str) -> str:  # noqa: N802
+    def resourcePath(self, filename: str) -> str:
         return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
 
     def setup(self) -> None:
         self.setupDeveloperSection()
 
-    def setupDeveloperSection(self) -> None:  # noqa: N802
+    def setupDeveloperSection(self) -> None:
         """The developer section is the application's own; the host shows none."""
 
     def cleanup(self) -> None:
         """Overridden by modules."""
 
-    def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:  # noqa: N802
+    def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
         if moduleName == self.moduleName:
             self.cleanup()
             manager = slicer.app.moduleManager()
             manager.disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
-    def onReload(self) -> None:  # noqa: N802
+    def onReload(self) -> None:
         slicer.util.reloadScriptedModule(self.moduleName)
 
-    def onReloadAndTest(self, **kwargs: Any) -> None:  # noqa: N802
+    def onReloadAndTest(self, **kwargs: Any) -> None:
         self.onReload()
         slicer.selfTests[self.moduleName](**kwargs)
 
@@ -109,7 +109,7 @@ class ScriptedLoadableModuleLogic:
         self.moduleName = type(self).__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
 
-    def getParameterNode(self) -> Any:  # noqa: N802
+    def getParameterNode(self) -> Any:
         if self.isSingletonParameterNode:
             node = slicer.mrmlScene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
             if node is not None:
@@ -121,11 +121,11 @@ class ScriptedLoadableModuleLogic:
                 return existing[0]
         return slicer.mrmlScene.AddNode(self.createParameterNode())
 
-    def getAllParameterNodes(self) -> list[Any]:  # noqa: N802
+    def getAllParameterNodes(self) -> list[Any]:
         nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
         return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
-    def createParameterNode(self) -> Any:  # noqa: N802
+    def createParameterNode(self) -> Any:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
         if self.isSingletonParameterNode:
@@ -146,14 +146,14 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         names = [name for name in dir(self) if "test" in name.lower() and name != "moduleTestNames"]
         self.moduleTestNames = [name for name in names if callable(getattr(self, name))]
 
-    def delayDisplay(self, message: str, requestedDelay: Any = None, msec: Any = None) -> None:  # noqa: N802
+    def delayDisplay(self, message: str, requestedDelay: Any = None, msec: Any = None) -> None:
         logging.info(message)
         slicer.app.processEvents()
 
     def setUp(self) -> None:
         """Overridden by modules."""
 
-    def runTest(self) -> None:  # noqa: N802
+    def runTest(self) -> None:
         for name in self.moduleTestNames:
             if name.startswith("test"):
                 self.setUp()

@@ -46,7 +46,7 @@ def i18n() -> types.ModuleType:
     def translate(context: str, text: str) -> str:
         return text
 
-    def getContext(sourceFile: str) -> str:  # noqa: N802
+    def getContext(sourceFile: str) -> str:
         return Path(sourceFile).stem
 
     module.__dict__.update(tr=tr, translate=translate, getContext=getContext)
@@ -117,15 +117,15 @@ def testing() -> types.ModuleType:
 
     module = types.ModuleType("slicer.testing")
 
-    def exitSuccess() -> None:  # noqa: N802
+    def exitSuccess() -> None:
         slicer.util.exit(0)
 
-    def exitFailure(message: str = "") -> None:  # noqa: N802
+    def exitFailure(message: str = "") -> None:
         if message:
             print(message)
         slicer.util.exit(1)
 
-    def runUnitTest(path: Any, testname: str) -> None:  # noqa: N802
+    def runUnitTest(path: Any, testname: str) -> None:
         import sys
 
         folders = [path] if isinstance(path, str) else list(path)

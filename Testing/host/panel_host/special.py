@@ -45,7 +45,7 @@ def _find_child(wrapper: Any, cpp: Any, *wanted: Any) -> Any:
 class MetaObject:
     """What `metaObject()` is good for in PythonQt: nothing."""
 
-    def className(self) -> str:  # noqa: N802
+    def className(self) -> str:
         return "QMetaObject"
 
 

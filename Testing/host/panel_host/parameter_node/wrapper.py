@@ -39,12 +39,12 @@ class Parameter:
             self.serializer.write(node, self.name, value)
 
 
-def parameterNodeWrapper(classtype: type | None = None) -> Any:  # noqa: N802
+def parameterNodeWrapper(classtype: type | None = None) -> Any:
     """Make a wrapper of a class; with or without parentheses."""
     return _wrap if classtype is None else _wrap(classtype)
 
 
-def isParameterNodeWrapper(subject: Any) -> bool:  # noqa: N802
+def isParameterNodeWrapper(subject: Any) -> bool:
     return getattr(subject, "_is_parameter_node_wrapper", False)
 
 
@@ -84,7 +84,7 @@ def _property(parameter: Parameter) -> property:
 class Wrapper:
     """The members that every wrapped class is given."""
 
-    allParameters: dict[str, Parameter]  # noqa: N815
+    allParameters: dict[str, Parameter]
 
     def __init__(self, parameterNode: Any, prefix: str | None = None) -> None:
         if prefix:
@@ -100,13 +100,13 @@ class Wrapper:
     def default(self, paramName: str) -> Default:
         return self._parameter(paramName).initial
 
-    def dataType(self, paramName: str) -> Any:  # noqa: N802
+    def dataType(self, paramName: str) -> Any:
         return self._parameter(paramName).kind
 
-    def getValue(self, name: str) -> Any:  # noqa: N802
+    def getValue(self, name: str) -> Any:
         return self._parameter(name).read(self.parameterNode)
 
-    def setValue(self, name: str, value: Any) -> None:  # noqa: N802
+    def setValue(self, name: str, value: Any) -> None:
         self._parameter(name).write(self.parameterNode, value)
 
     def _parameter(self, name: str) -> Parameter:
@@ -114,7 +114,7 @@ class Wrapper:
             raise ValueError(f"Cannot find a param with the given name: {name}")
         return self.allParameters[name]
 
-    def connectGui(self, gui: Any) -> int:  # noqa: N802
+    def connectGui(self, gui: Any) -> int:
         """Bind every child that has the dynamic property SlicerParameterName."""
         import qt
 
@@ -123,7 +123,7 @@ class Wrapper:
         named = ((child.property("SlicerParameterName"), child) for child in children if hasattr(child, "property"))
         return self.connectParametersToGui({name: child for name, child in named if name})  # type: ignore[no-any-return]
 
-    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:  # noqa: N802
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         connectors = {}
         for name, widget in mapping.items():
             parameter = self._parameter(name)
@@ -136,7 +136,7 @@ class Wrapper:
         self._observers[tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._to_gui())
         return tag
 
-    def disconnectGui(self, guiTag: int) -> None:  # noqa: N802
+    def disconnectGui(self, guiTag: int) -> None:
         for connector in self._guis.pop(guiTag, {}).values():
             connector.disconnect()
         if guiTag in self._observers:
@@ -157,17 +157,17 @@ class Wrapper:
         finally:
             self._updating = False
 
-    def StartModify(self) -> Any:  # noqa: N802
+    def StartModify(self) -> Any:
         return self.parameterNode.StartModify()
 
-    def EndModify(self, wasModified: Any) -> Any:  # noqa: N802
+    def EndModify(self, wasModified: Any) -> Any:
         return self.parameterNode.EndModify(wasModified)
 
-    def AddObserver(self, event: Any, callback: Any, priority: float = 0.0) -> Any:  # noqa: N802
+    def AddObserver(self, event: Any, callback: Any, priority: float = 0.0) -> Any:
         return self.parameterNode.AddObserver(event, callback, priority)
 
-    def RemoveObserver(self, tag: Any) -> Any:  # noqa: N802
+    def RemoveObserver(self, tag: Any) -> Any:
         return self.parameterNode.RemoveObserver(tag)
 
-    def Modified(self) -> Any:  # noqa: N802
+    def Modified(self) -> Any:
         return self.parameterNode.Modified()
