@@ -7,7 +7,7 @@ divided by its largest absolute value first. Weights are random, inputs too; bat
 statistics of such inputs, whole ones stay as they are initialised, which keeps rounding small. Where the
 library follows another formula on purpose the two are made equal (:mod:`gradcam_reference` says how); *as it comes* is
 the difference with nothing made equal. Methods that run the network once for each channel explain one slice and class
-of a whole network. ``--quick`` takes small networks.
+of a whole network at ``[-3]``. ``--quick`` takes small networks.
 """
 
 from __future__ import annotations
@@ -150,11 +150,8 @@ def compare(subject: Subject) -> Iterator[Row]:
             for method in subject.methods:
                 if method in CLOSED_FORM and explanation.layer_passes[module].head is None:
                     continue
-                # In float64 it is rounding that is asked after: one layer shows it.
-                if subject.large and method in PERTURBING and precision == torch.float64 and preset != "[-3]":
-                    continue
-                # All channels of the fast variants are the same runs once more.
-                if subject.large and method.endswith("-fast") and preset != "[-3]":
+                # A thousand runs of the network for each map: one layer, the one of the fewest channels.
+                if subject.large and method in PERTURBING and preset != "[-3]":
                     continue
                 yield _row(subject, library, explanation, method, f"{preset} {module}", stacks)
 
@@ -169,7 +166,7 @@ def _row(
     else:
         difference = largest_difference(method, library, explanation, module, seen, classes)
         asked = REFERENCES[method].made_equal and method not in CLOSED_FORM and not method.endswith("-fast")
-        asked = asked and stacks.dtype == torch.float32 and not (single and "[-3]" not in layer)
+        asked = asked and stacks.dtype == torch.float32
         as_it_comes = (
             largest_difference(method, library, explanation, module, seen, classes, as_it_comes=True) if asked else None
         )

@@ -125,7 +125,10 @@ def merged(former: Sequence[Row], rows: Sequence[Row]) -> list[Row]:
 def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[Row]) -> dict[str, Any]:
     """What the figures were made with."""
     metadata, comparison = bundle.metadata, options.registered
-    sets = {name: sorted(getattr(comparison, name)) for name in ("slow", "layerless")}
+    compared: dict[str, Any] = {name: sorted(getattr(comparison, name)) for name in ("slow", "layerless")}
+    # Rows may come from several runs into one folder.
+    for name, field_of in (("methods", "method"), ("layers", "layer"), ("rules", "rule")):
+        compared[name] = list(dict.fromkeys(getattr(row, field_of) for row in rows))
     return {
         "data": "held-out synthetic head CTs, slices with hemorrhage",
         "model": {
@@ -135,7 +138,7 @@ def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[R
             "input_size": list(metadata.input_size),
             "weights_sha256": metadata.weights_sha256,
         },
-        "options": {**asdict(options), "comparison": {**asdict(comparison), **sets}},
+        "options": {**asdict(options), "comparison": {**asdict(comparison), **compared}},
         "slices": max(row.slices for row in rows),
         "scans": max(row.scans for row in rows),
     }

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hemocam_training.benchmark_cams import BenchmarkOptions
+from hemocam_training.cam_benchmark.compare import LAYERLESS, Comparison
 from hemocam_training.cam_benchmark.figures import Panel, draw_panels
 from hemocam_training.cam_benchmark.maps import slice_maps
 from hemocam_training.cam_benchmark.masks import map_mask, score_image
@@ -37,8 +38,12 @@ from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.model.stacks import SliceStacker, StackSettings
 from HemoCAMLib.subtypes import ANY, CLASS_NAMES, subtype_named
 
-#: Slices on which a method's usual height is taken: the median of its peaks, the absolute scale of the pictures.
+#: Slices on which a method's usual height is taken: the median of its peaks, the absolute scale of the pictures. Slow
+#: methods see a fourth of them.
 REFERENCE_SLICES = 12
+
+#: Of an LSE-UNet, from its deepest layer to the one before its local logits.
+SEGMENTATION_LAYERS = ("encoder.body.layer4", "merge.2", "merge.1", "merge.0")
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,11 @@ class Chosen:
     layer: str
     threshold: float
     dice: float
+
+    @property
+    def title(self) -> str:
+        """Of its picture."""
+        return self.method if self.method in LAYERLESS else f"{self.method} {self.layer}"
 
 
 def read_scores(path: Path) -> list[Chosen]:
@@ -109,21 +119,24 @@ def methods_figure(any_map: AnyMaps, best: Sequence[Chosen], one: BenchmarkSlice
     above, below = [Panel("slice, truth outlined")], [Panel("")]
     for chosen in best:
         activation_map = any_map(chosen, one)
-        above.append(Panel(f"{chosen.method} {chosen.layer}", activation_map))
+        above.append(Panel(chosen.title, activation_map))
         mask = map_mask(activation_map, one.brain, "fixed", chosen.threshold)
         dice = 2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1)
         below.append(Panel(f"mask, Dice {dice:.2f}", mask=mask))
-    columns = -(-len(above) // 2)
-    halves = [
-        (above[start : start + columns], below[start : start + columns]) for start in range(0, len(above), columns)
-    ]
-    panels = []
-    for maps, masks in halves:
-        for row in (maps, masks):
-            panels += [*row, *[Panel("", blank=True)] * (columns - len(row))]
+    panels, columns = in_rows(above, below)
     draw_panels(
         hu, truth, panels, out, columns=columns, note=f"phantom {one.seed}, slice {one.index + 1}; per-image scale"
     )
+
+
+def in_rows(above: Sequence[Panel], below: Sequence[Panel], rows: int = 2) -> tuple[list[Panel], int]:
+    """Pairs of panels in so many rows, the one of a pair above the other; the panels, and how many stand in a row."""
+    columns = -(-len(above) // rows)
+    panels: list[Panel] = []
+    for start in range(0, len(above), columns):
+        for row in (above[start : start + columns], below[start : start + columns]):
+            panels += [*row, *[Panel("", blank=True)] * (columns - len(row))]
+    return panels, columns
 
 
 def layers_figure(any_map: AnyMaps, scores: Sequence[Chosen], one: BenchmarkSlice, out: Path) -> None:
@@ -157,14 +170,16 @@ def negative_figure(
     above, below = [], []
     for chosen in best:
         activation_map = any_map(chosen, one)
-        peaks = [float(any_map(chosen, other).max()) for other in reference]
+        seen = reference[::4] if chosen.method in Comparison().slow else reference
+        peaks = [float(any_map(chosen, other).max()) for other in seen]
         usual = max(float(np.median(peaks)), 1e-12)
-        above.append(Panel(f"{chosen.method} {chosen.layer}", activation_map))
+        above.append(Panel(chosen.title, activation_map))
         share = max(float(activation_map.max()), 0) / usual
         below.append(Panel(f"absolute, peak {share:.2f}", activation_map, usual))
     note = f"no hemorrhage; p(any) = {probability:.2f}. Above: each map over its own peak. "
     note += "Below: over the median peak on slices that bleed"
-    draw_panels(one.hu[1], None, [*above, *below], out, columns=len(best), note=note)
+    panels, columns = in_rows(above, below)
+    draw_panels(one.hu[1], None, panels, out, columns=columns, note=note)
 
 
 class LocalLogits(nn.Module):
@@ -184,32 +199,40 @@ class LocalLogits(nn.Module):
         return torch.cat([torch.zeros_like(subtypes[:, :1]), subtypes], dim=1)
 
 
-def segmentation_figure(
-    network: nn.Module, settings: StackSettings, layers: Sequence[str], one: BenchmarkSlice, name: str, out: Path
-) -> None:
-    """Seg-Grad-CAM and Seg-HiRes-Grad-CAM of an LSE-UNet's own labelling, M being the pixels it gives the subtype.
+def segmentation_figure(network: nn.Module, settings: StackSettings, one: BenchmarkSlice, name: str, out: Path) -> None:
+    """Seg-Grad-CAM and Seg-HiRes-Grad-CAM of an LSE-UNet's own labelling of one slice, at four depths.
+
+    M are the pixels that the network gives the subtype; where it gives none, the one pixel in the brain that comes
+    nearest to it.
 
     Args:
         network: LSE-UNet.
         settings: of its input.
-        layers: module names in it.
-        one: slice that shows the subtype.
+        one: the slice.
         name: of the subtype.
         out: PNG.
     """
-    explainer = Explainer(LocalLogits(network), [f"network.{layer}" for layer in layers])
-    explanation = explainer.run(torch.from_numpy(one.stack(settings)[None]))
+    layers = [f"network.{layer}" for layer in SEGMENTATION_LAYERS]
+    explanation = Explainer(LocalLogits(network), layers).run(torch.from_numpy(one.stack(settings)[None]))
     number = subtype_named(name).label
-    wanted = (explanation.logits[0].argmax(dim=0) == number).float().numpy()
-    inside = score_image(wanted, one.labels.shape) > 127
+    chosen = explanation.logits[0].argmax(dim=0) == number
+    what = f"pixels called {name}"
+    if not bool(chosen.any()):
+        inside = torch.from_numpy(one.brain[None, None].astype(np.float32))
+        brain = nn.functional.adaptive_avg_pool2d(inside, chosen.shape)[0, 0] > 0.99
+        nearest = torch.where(brain, explanation.logits[0, number], -torch.inf).argmax()
+        chosen.view(-1)[nearest] = True
+        what = f"pixel nearest to {name}"
+    mask = score_image(chosen.float().numpy(), one.labels.shape) > 127
+    truth = one.truth(name)
     panels = []
     for method in ("seg-grad-cam", "seg-hires-grad-cam"):
-        panels.append(Panel("pixels M against the truth", mask=inside))
+        panels.append(Panel(f"M: {what}", mask=mask))
         for layer in layers:
-            values = explanation.maps(method, [number], layer=f"network.{layer}").values[0, 0].numpy()
-            panels.append(Panel(f"{method} {layer.replace('encoder.body.', '')}", values))
-    note = f"phantom {one.seed}, slice {one.index + 1}; {name}; per-image scale; truth outlined"
-    draw_panels(one.hu[1], one.truth(name), panels, out, columns=1 + len(layers), note=note)
+            values = explanation.maps(method, [number], layer=layer, mask=chosen).values[0, 0].numpy()
+            panels.append(Panel(f"{method} {layer.removeprefix('network.').replace('encoder.body.', '')}", values))
+    slice_name = f"phantom {one.seed}, slice {one.index + 1}; truth outlined" if truth.any() else "no hemorrhage"
+    draw_panels(one.hu[1], truth, panels, out, columns=1 + len(layers), note=f"{slice_name}; {name}; per-image scale")
 
 
 def suspicious_slice(network: nn.Module, settings: StackSettings, path: Path) -> tuple[BenchmarkSlice, float]:
@@ -239,21 +262,22 @@ def draw(
     negative: Path | None,
 ) -> None:
     """Every figure of one model: ``maps-<name>-methods.png``, ``-layers.png`` and ``-negative.png``; of an LSE-UNet
-    ``-segmentation.png`` besides.
+    ``-segmentation.png`` and ``-negative-segmentation.png`` besides.
     """
     network, settings = load_network(bundle), bundle.metadata.stack_settings
     best, one = best_of(scores), typical_slice(slices)
     any_map = AnyMaps(network, settings)
     methods_figure(any_map, best, one, out / f"maps-{name}-methods.png")
     layers_figure(any_map, scores, one, out / f"maps-{name}-layers.png")
-    if bundle.metadata.architecture == LSE_UNET:
-        layers = ("encoder.body.layer4", "merge.2", "merge.1", "merge.0")
-        segmentation_figure(network, settings, layers, one, "IPH", out / f"maps-{name}-segmentation.png")
+    segments = bundle.metadata.architecture == LSE_UNET
+    if segments:
+        segmentation_figure(network, settings, one, "IPH", out / f"maps-{name}-segmentation.png")
     if negative:
         suspicious, probability = suspicious_slice(network, settings, negative)
         reference = slices[:: max(1, len(slices) // REFERENCE_SLICES)][:REFERENCE_SLICES]
-        fast = [chosen for chosen in best if chosen.method not in ("score-cam", "ablation-cam")][:9]
-        negative_figure(any_map, fast, suspicious, probability, reference, out / f"maps-{name}-negative.png")
+        negative_figure(any_map, best, suspicious, probability, reference, out / f"maps-{name}-negative.png")
+        if segments:
+            segmentation_figure(network, settings, suspicious, "IPH", out / f"maps-{name}-negative-segmentation.png")
 
 
 def main() -> None:

@@ -15,8 +15,9 @@ from hemocam_training.cam_benchmark.masks import ABSOLUTE, GRID, dice_curve, map
 from hemocam_training.cam_benchmark.page import fill_page
 from hemocam_training.cam_benchmark.scores import SliceScore, score_mask, summarise
 from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
-from hemocam_training.cam_benchmark.tables import best_rows, read_csv, write_csv
-from hemocam_training.draw_maps import best_of, read_scores, typical_slice
+from hemocam_training.cam_benchmark.tables import agreement_table, best_rows, read_csv, write_csv
+from hemocam_training.compare_fast_maps import agreement
+from hemocam_training.draw_maps import Chosen, best_of, in_rows, read_scores, typical_slice
 from hemocam_training.phantoms import make_phantom
 from hemocam_training.train_classifier import new_network, take_encoder, write_classifier
 from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
@@ -156,6 +157,33 @@ def test_a_quick_comparison_scores_equal_maps_equally_and_fills_every_table(
     assert filled.endswith("<!-- end -->\nafter\n<!-- begin other best -->\n<!-- end -->\n")
     with pytest.raises(ValueError, match="marks"):
         fill_page(page, "nobody", tmp_path)
+
+
+def test_a_method_of_every_layer_is_compared_once_and_marked(slices: list[BenchmarkSlice], bundle: ModelBundle) -> None:
+    comparison = Comparison(("full-grad", "hires-cam"), ("[-1]", "[-2]"), ("fixed",), draws=5)
+    options = BenchmarkOptions(comparison, threads=1)
+    rows = benchmark(bundle, options, (slices, slices))
+    assert {row.layer for row in rows if row.method == "full-grad"} == {"[-1]"}
+    text = report(rows, settings_of(bundle, options, rows))
+    assert "| full-grad ‡ | every |" in text
+    assert Chosen("full-grad", "[-1]", 1, 1).title == "full-grad"
+
+
+def test_approximate_maps_are_compared_with_exact_ones_and_the_page_takes_it(
+    slices: list[BenchmarkSlice], bundle: ModelBundle
+) -> None:
+    rows = agreement(bundle, slices[:2], ["[-1]", "[-2]"])
+    at = {(row["method"], row["layer"]): row for row in rows}
+    # Closed form at the last layer: the fast variant is the exact one.
+    assert at["ablation-cam-fast", "[-1]"]["smallest"] == 1
+    assert -1 <= at["score-cam-fast", "[-2]"]["smallest"] <= at["score-cam-fast", "[-2]"]["median"] <= 1
+    assert agreement_table({"rows": rows}).startswith("| method | [-1] | [-2] |")
+
+
+def test_pairs_of_panels_stay_above_each_other() -> None:
+    panels, columns = in_rows([Panel(str(k)) for k in range(5)], [Panel(f"{k}'") for k in range(5)])
+    assert columns == 3
+    assert [panel.title for panel in panels] == ["0", "1", "2", "0'", "1'", "2'", "3", "4", "", "3'", "4'", ""]
 
 
 def test_nothing_to_score_is_said(bundle: ModelBundle) -> None:

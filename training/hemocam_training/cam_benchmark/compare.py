@@ -36,6 +36,8 @@ METHODS = (
     "score-cam",
     "score-cam-fast",
 )
+#: Methods that take every layer of the network at once.
+LAYERLESS = frozenset({"full-grad"})
 #: The method whose maps have a probability.
 LOCAL_LOGIT = "local-logit"
 #: With fewer tuning slices of a subtype, the threshold of "any" is taken for it.
@@ -70,7 +72,7 @@ class Comparison:
     )
     slow: frozenset[str] = frozenset({"score-cam", "ablation-cam", "score-cam-fast"})
     slow_step: int = 5
-    layerless: frozenset[str] = frozenset({"full-grad"})
+    layerless: frozenset[str] = LAYERLESS
     draws: int = 1000
 
 

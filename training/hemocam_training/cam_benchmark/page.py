@@ -10,6 +10,7 @@ from typing import Any
 
 from hemocam_training.cam_benchmark.compare import Row
 from hemocam_training.cam_benchmark.tables import (
+    agreement_table,
     best_layer_table,
     layer_table,
     read_csv,
@@ -40,7 +41,7 @@ def data_sentence(settings: Mapping[str, Any]) -> str:
         f"{architecture['name']} on {architecture['encoder']}, {rows}×{columns}: {settings['slices']} slices with "
         f"hemorrhage of {settings['scans']} held-out phantoms; thresholds chosen on {options['tuning_scans']} others. "
         f"In brackets: 95 % interval of a bootstrap over phantoms ({options['comparison']['draws']} draws). † scored "
-        f"on every {_ordinal(options['comparison']['slow_step'])} slice."
+        f"on every {_ordinal(options['comparison']['slow_step'])} slice. ‡ takes every layer at once."
     )
 
 
@@ -50,7 +51,7 @@ def fill_page(page: Path, name: str, folder: Path) -> None:
     Args:
         page: Markdown.
         name: of the model in the marks.
-        folder: with ``scores.csv`` and ``settings.json``.
+        folder: with ``scores.csv`` and ``settings.json``, and ``agreement.json`` for the part ``agreement``.
 
     Raises:
         ValueError: the page has no mark of that name, or a mark for which there is no part.
@@ -58,6 +59,8 @@ def fill_page(page: Path, name: str, folder: Path) -> None:
     parts = report_parts(
         read_csv(folder / "scores.csv"), json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     )
+    if (folder / "agreement.json").exists():
+        parts["agreement"] = agreement_table(json.loads((folder / "agreement.json").read_text(encoding="utf-8")))
     pattern = re.compile(rf"(<!-- begin {re.escape(name)} (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
     text = page.read_text(encoding="utf-8")
     wanted = [match.group(2) for match in pattern.finditer(text)]

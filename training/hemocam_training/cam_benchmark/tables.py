@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from hemocam_training.cam_benchmark.compare import Row
+from hemocam_training.cam_benchmark.compare import LAYERLESS, Row
 from hemocam_training.cam_benchmark.scores import MEASURES, Estimate
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
@@ -64,7 +65,8 @@ def read_csv(path: Path) -> list[Row]:
 def layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> str:
     """Methods by layers: Dice with its interval, IoU and box IoU. The best of each column is bold.
 
-    Methods marked † saw only the subset; they stand beside the others in :func:`subset_table`.
+    Methods marked † saw only the subset; they stand beside the others in :func:`subset_table`. One marked ‡ takes every
+    layer at once, and stands under the first.
     """
     chosen = _main(rows, name, rule)
     layers = list(dict.fromkeys(row.layer for row in chosen))
@@ -91,7 +93,7 @@ def best_layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") 
     lines = []
     for row in best_rows(rows, name, rule):
         values = [_cell(row.estimates[measure]) for measure in AT_BEST_LAYER]
-        lines.append([_marked(row.method, [row]), row.layer, *values])
+        lines.append([_marked(row.method, [row]), _layer(row), *values])
     return _markdown(["method", "layer", *AT_BEST_LAYER.values()], lines)
 
 
@@ -100,7 +102,7 @@ def subtype_table(rows: Sequence[Row], rule: str = "fixed") -> str:
     lines = []
     counts: dict[str, int] = {}
     for best in best_rows(rows, ANY, rule):
-        cells = [_marked(best.method, [best]), best.layer]
+        cells = [_marked(best.method, [best]), _layer(best)]
         for name in SUBTYPE_NAMES:
             row = next((r for r in _main(rows, name, rule) if (r.method, r.layer) == (best.method, best.layer)), None)
             cells.append("–" if row is None else _cell(row.estimates["dice"]))
@@ -115,7 +117,7 @@ def rule_table(rows: Sequence[Row], name: str = ANY) -> str:
     rules = list(dict.fromkeys(row.rule for row in rows))
     lines = []
     for best in best_rows(rows, name):
-        cells = [_marked(best.method, [best]), best.layer]
+        cells = [_marked(best.method, [best]), _layer(best)]
         for rule in rules:
             row = next((r for r in _main(rows, name, rule) if (r.method, r.layer) == (best.method, best.layer)), None)
             if row is None:
@@ -134,7 +136,23 @@ def subset_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> s
     lines = []
     for method in _methods(chosen):
         at = {row.layer: _cell(row.estimates["dice"], interval=True) for row in chosen if row.method == method}
-        lines.append([method, *(at.get(layer, "–") for layer in layers)])
+        lines.append([_with_layers(method), *(at.get(layer, "–") for layer in layers)])
+    return _markdown(["method", *layers], lines)
+
+
+def agreement_table(agreement: Mapping[str, Any]) -> str:
+    """Approximate methods by layers: median correlation with the exact map, in brackets the smallest.
+
+    Args:
+        agreement: what :mod:`hemocam_training.compare_fast_maps` wrote.
+    """
+    rows = agreement["rows"]
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    at = {(row["method"], row["layer"]): f"{row['median']:.2f} ({row['smallest']:.2f})" for row in rows}
+    lines = [
+        [method, *(at.get((method, layer), "–") for layer in layers)]
+        for method in dict.fromkeys(row["method"] for row in rows)
+    ]
     return _markdown(["method", *layers], lines)
 
 
@@ -162,7 +180,16 @@ def _methods(rows: Sequence[Row]) -> list[str]:
 
 
 def _marked(method: str, rows: Sequence[Row]) -> str:
-    return f"{method} †" if all(row.part == "subset" for row in rows if row.method == method) else method
+    few = all(row.part == "subset" for row in rows if row.method == method)
+    return f"{_with_layers(method)} †" if few else _with_layers(method)
+
+
+def _with_layers(method: str) -> str:
+    return f"{method} ‡" if method in LAYERLESS else method
+
+
+def _layer(row: Row) -> str:
+    return "every" if row.method in LAYERLESS else row.layer
 
 
 def _cell(estimate: Estimate, *, interval: bool = False) -> str:
