@@ -3,7 +3,7 @@
 #   make demo       sample scan, analysed with the model that ships
 #   make test       quick tests          make test-all   the slow ones too
 #   make lint       ruff and mypy        make bench      speed and memory
-#   make test-slicer   scenes, with Slicer's own classes, in .venv-slicer
+#   make test-slicer   scenes and panel, with Slicer's own classes, in .venv-slicer
 #
 # PYTHON      interpreter that makes .venv, 3.10 or newer (default python3)
 # PIP_FLAGS   extra flags for pip, such as the index that pytorch.org names for a CPU-only torch
@@ -28,7 +28,7 @@ test-all: .venv/dev.stamp
 
 # In an environment without torch, as Slicer's own Python; with .venv there, a real analysis is made for it.
 test-slicer: .venv-slicer/stamp
-	.venv-slicer/bin/python -m pytest Testing/slicer_core
+	.venv-slicer/bin/python -m pytest Testing/slicer_core Testing/panel
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -70,5 +70,5 @@ $(BIN)/python:
 	@echo "Installing Slicer's classes and HemoCAM without PyTorch into .venv-slicer; this can take some minutes."
 	@test -x .venv-slicer/bin/python || $(PYTHON) -m venv .venv-slicer
 	@.venv-slicer/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-	  $(PIP_FLAGS) --editable ".[dicom]" slicer-core pytest hypothesis
+	  $(PIP_FLAGS) --editable ".[dicom,host]" pytest hypothesis
 	@touch $@
