@@ -17,7 +17,7 @@ class NetworkCache:
     def __init__(self) -> None:
         self._key: tuple[str, str] | None = None
         self._network: Network | None = None
-        self._trunk_key: tuple[str, int] | None = None
+        self._trunk_key: Compute | None = None
         self._trunk: OpenVinoTrunk | None = None
 
     def holds(self, bundle: ModelBundle) -> bool:
@@ -40,10 +40,14 @@ class NetworkCache:
             UsageError: OpenVINO cannot run it (``USAGE_BACKEND``, ``USAGE_PRECISION``).
         """
         network = self.get(bundle, compute.device)
-        key = (compute.precision, compute.threads)
-        if self._trunk is None or self._trunk_key != key:
+        if self._trunk is None or self._trunk_key != compute:
             self._trunk = None
-            size = bundle.metadata.input_size
-            self._trunk = OpenVinoTrunk(network, size, precision=compute.precision, threads=compute.threads)
-            self._trunk_key = key
+            self._trunk = OpenVinoTrunk(
+                network,
+                bundle.metadata.input_size,
+                batch_size=compute.batch_size,
+                precision=compute.precision,
+                threads=compute.threads,
+            )
+            self._trunk_key = compute
         return self._trunk

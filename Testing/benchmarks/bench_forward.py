@@ -190,7 +190,8 @@ def _openvino(precision: str, subject: Subject) -> Callable[[], Tensor]:
 
 def _back_end(precision: str, subject: Subject) -> Callable[[], Tensor]:
     size = (subject.stacks.shape[2], subject.stacks.shape[3])
-    trunk = OpenVinoTrunk(_fast(subject).network, size, precision=precision, threads=core_count())
+    network, threads = _fast(subject).network, core_count()
+    trunk = OpenVinoTrunk(network, size, batch_size=BATCH, precision=precision, threads=threads)
     return partial(trunk, subject.stacks)
 
 

@@ -59,7 +59,7 @@ def test_activations_logits_and_local_logits_agree_with_torch(precision: str) ->
     stacks = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         expected = network.trunk(stacks)
-        found = OpenVinoTrunk(network, size, precision=precision, threads=1)(stacks)
+        found = OpenVinoTrunk(network, size, batch_size=3, precision=precision, threads=1)(stacks)
         assert found.dtype == torch.float32
         ours, theirs = (LayerPass.from_head(activations, network.head) for activations in (found, expected))
         assert relative_difference(found, expected) <= TOLERANCE[precision]
@@ -75,10 +75,10 @@ ARCHITECTURES = {
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_stacks_that_are_not_square_and_batches_of_any_size_agree_with_torch(name: str) -> None:
+def test_stacks_that_are_not_square_and_batches_that_are_not_full_agree_with_torch(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name, ARCHITECTURES[name], 6).eval().requires_grad_(False)
-    trunk = OpenVinoTrunk(network, (64, 96), precision="float32", threads=1)
+    trunk = OpenVinoTrunk(network, (64, 96), batch_size=4, precision="float32", threads=1)
     for count in (4, 1, 3, 4):
         stacks = torch.randn(count, 3, 64, 96).contiguous(memory_format=torch.channels_last)
         untouched = stacks.clone()
@@ -88,7 +88,7 @@ def test_stacks_that_are_not_square_and_batches_of_any_size_agree_with_torch(nam
 
 def test_what_was_computed_stays_when_the_next_batch_comes() -> None:
     network = build_network("timm-classifier", ARCHITECTURES["timm-classifier"], 6).eval().requires_grad_(False)
-    trunk = OpenVinoTrunk(network, (64, 64), precision="float32", threads=1)
+    trunk = OpenVinoTrunk(network, (64, 64), batch_size=1, precision="float32", threads=1)
     first, second = torch.randn(2, 1, 3, 64, 64)
     kept = trunk(first)
     before = kept.clone()
@@ -108,14 +108,14 @@ class OtherTrunk(torch.nn.Module):
 def test_a_network_that_computes_something_else_there_is_refused() -> None:
     network: Network = OtherTrunk(lambda stacks: stacks * torch.rand_like(stacks))  # type: ignore[assignment]
     with pytest.raises(UsageError, match="same activations") as caught:
-        OpenVinoTrunk(network, (8, 8), precision="float32", threads=1)
+        OpenVinoTrunk(network, (8, 8), batch_size=2, precision="float32", threads=1)
     assert caught.value.code == "USAGE_BACKEND"
 
 
 def test_a_network_that_cannot_be_translated_is_refused() -> None:
     network: Network = OtherTrunk(lambda stacks: torch.linalg.eigvals(stacks).real)  # type: ignore[assignment]
     with pytest.raises(UsageError, match="cannot run this model") as caught:
-        OpenVinoTrunk(network, (8, 8), precision="float32", threads=1)
+        OpenVinoTrunk(network, (8, 8), batch_size=2, precision="float32", threads=1)
     assert caught.value.code == "USAGE_BACKEND"
 
 
@@ -123,7 +123,7 @@ def test_a_cpu_without_bfloat16_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(import_openvino().Core, "get_property", lambda *_: ["FP32", "INT8"])
     network: Network = OtherTrunk(torch.relu)  # type: ignore[assignment]
     with pytest.raises(UsageError) as caught:
-        OpenVinoTrunk(network, (8, 8), precision="bfloat16", threads=1)
+        OpenVinoTrunk(network, (8, 8), batch_size=2, precision="bfloat16", threads=1)
     assert caught.value.code == "USAGE_PRECISION"
 
 
@@ -139,7 +139,7 @@ from HemoCAMLib.model.openvino_trunk import OpenVinoTrunk
 class Network:
     def trunk(self, stacks):
         return torch.relu(stacks - 0.5)
-trunk = OpenVinoTrunk(Network(), (8, 8), precision="float32", threads=1)
+trunk = OpenVinoTrunk(Network(), (8, 8), batch_size=2, precision="float32", threads=1)
 trunk(torch.rand(2, 3, 8, 8))
 import openvino.tools.ovc.telemetry_utils as telemetry
 print(telemetry.tm.__name__, len(asked), [name for name in sys.modules if name.startswith("openvino_telemetry.")])
@@ -181,9 +181,9 @@ def test_the_sample_gets_the_same_masks_and_millilitres(scan: Path, worker: hc.P
     assert by_openvino.volume_ml == pytest.approx(by_torch.volume_ml, abs=0.01)
 
 
-def test_half_precision_with_openvino_is_checked_as_such(scan: Path, tmp_path: Path) -> None:
+def test_half_precision_with_openvino_is_checked_as_such(scan: Path, tiny_bundle: Path) -> None:
     needs_bfloat16()
-    arguments = ["models", "check-precision", "", "--scans", str(scan), "--backend", "openvino", "--json"]
+    arguments = ["models", "check-precision", str(tiny_bundle), "--scans", str(scan), "--backend", "openvino", "--json"]
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 0, answer.output
     found = json.loads(answer.stdout[answer.stdout.index("{") :])["half_precision"]
@@ -226,7 +226,8 @@ def test_the_compiled_trunk_is_kept_until_the_model_or_the_choice_changes(
     bundle, other = find_model(str(tiny_bundle)), find_model(str(other_tiny_bundle))
     choice = Compute("cpu", "float32", 4, 1, "openvino")
     trunk = networks.openvino_trunk(bundle, choice)
-    assert networks.openvino_trunk(bundle, replace(choice, batch_size=2)) is trunk
+    assert networks.openvino_trunk(bundle, choice) is trunk
+    assert networks.openvino_trunk(bundle, replace(choice, batch_size=2)) is not trunk
     assert networks.openvino_trunk(bundle, replace(choice, threads=2)) is not trunk
     stacks = torch.rand(1, 3, *other.metadata.input_size)
     found = networks.openvino_trunk(other, choice)(stacks)
