@@ -450,3 +450,33 @@ def test_the_heartbeat_finds_a_blocked_event_loop(host: Any, qt: Any) -> None:
     assert 115 <= beat.worst_gap_ms < 400
     assert beat.gap_ms(50) < 50
     assert beat.gap_ms(100) == beat.worst_gap_ms
+
+
+def test_an_event_of_the_scene_has_no_name_and_its_node_needs_a_declared_type(host: Any) -> None:
+    import slicer
+    import vtk
+    from slicer.util import VTKObservationMixin
+
+    class Watcher(VTKObservationMixin):
+        def __init__(self) -> None:
+            VTKObservationMixin.__init__(self)
+            self.seen: list[Any] = []
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def on_added(self, caller: Any, event: str, node: Any) -> None:
+            self.seen.append((event, node))
+
+    watcher = Watcher()
+    watcher.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, watcher.on_added)
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode")
+    watcher.removeObservers()
+    assert watcher.seen == [("NoEvent", node)]
+
+
+def test_a_module_that_is_left_running_is_cleaned_up_when_the_application_ends(host: Any, tiny: Any) -> None:
+    import slicer
+
+    host.__exit__(None)
+    assert tiny.events == ["enter", "exit", "cleanup"]
+    host.__enter__()
+    assert not hasattr(slicer.modules, "tiny")
