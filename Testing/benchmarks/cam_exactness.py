@@ -230,9 +230,12 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps({**_made_with(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(exactness_table(rows))
-    largest = max(rows, key=lambda row: row["difference"])
-    print("\nLargest of all: {difference:.1e} ({network} {layer} {method} {precision})".format(**largest))
-    sys.exit(largest["difference"] > BOUND)
+    # What float32 leaves to the order of summation is shown; whether formulas agree is judged in float64.
+    judged = {}
+    for precision in ("float32", "float64"):
+        judged = max((row for row in rows if row["precision"] == precision), key=lambda row: row["difference"])
+        print("\nLargest in {precision}: {difference:.1e} ({network} {layer} {method})".format(**judged))
+    sys.exit(judged["difference"] > BOUND)
 
 
 def _made_with() -> dict[str, Any]:

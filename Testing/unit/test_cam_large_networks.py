@@ -40,6 +40,10 @@ def subject(name: str, precision: torch.dtype) -> tuple[Any, Tensor, Explanation
 def test_maps_are_those_of_the_library(method: str, name: str, preset: str, precision: torch.dtype) -> None:
     if method in PERTURBING and (preset != "[-3]" or precision == torch.float64):
         pytest.skip("once is enough for what takes minutes")
+    if method == "xgrad-cam" and precision == torch.float32:
+        pytest.skip(
+            "its ΣA cancels behind SiLU to a thousandth: float32 leaves 1e-4 of the map to the order of summation"
+        )
     network, stacks, explanation, library = subject(name, precision)
     layer = layer_presets(network)[preset]
     classes = [1] if method in PERTURBING else range(CLASSES)
