@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hemocam_training.benchmark_cams import BenchmarkOptions
-from hemocam_training.cam_benchmark.compare import LAYERLESS, Comparison
+from hemocam_training.cam_benchmark.compare import LAYERLESS
 from hemocam_training.cam_benchmark.figures import Panel, draw_panels
 from hemocam_training.cam_benchmark.maps import slice_maps
 from hemocam_training.cam_benchmark.masks import map_mask, score_image
@@ -38,8 +38,7 @@ from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.model.stacks import SliceStacker, StackSettings
 from HemoCAMLib.subtypes import ANY, CLASS_NAMES, subtype_named
 
-#: Slices on which a method's usual height is taken: the median of its peaks, the absolute scale of the pictures. Slow
-#: methods see a fourth of them.
+#: Slices on which a method's usual height is taken: the median of its peaks, the absolute scale of the pictures.
 REFERENCE_SLICES = 12
 
 #: Of an LSE-UNet, from its deepest layer to the one before its local logits.
@@ -170,8 +169,7 @@ def negative_figure(
     above, below = [], []
     for chosen in best:
         activation_map = any_map(chosen, one)
-        seen = reference[::4] if chosen.method in Comparison().slow else reference
-        peaks = [float(any_map(chosen, other).max()) for other in seen]
+        peaks = [float(any_map(chosen, other).max()) for other in reference]
         usual = max(float(np.median(peaks)), 1e-12)
         above.append(Panel(chosen.title, activation_map))
         share = max(float(activation_map.max()), 0) / usual
