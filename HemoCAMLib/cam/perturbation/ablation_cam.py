@@ -18,10 +18,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from HemoCAMLib.cam.gradient import empty_maps
 from HemoCAMLib.cam.layer_pass import LayerPass
 from HemoCAMLib.cam.perturbation.blocks import (
     BLOCK_BYTES,
-    empty_maps,
     memory_format,
     rows_per_block,
     scores_of_variants,
@@ -98,7 +98,7 @@ def _maps(
 ) -> Tensor:
     activations = layer_pass.activations
     count = activations.shape[1]
-    maps = empty_maps(activations, len(classes))
+    maps = empty_maps(layer_pass, len(classes))
     wanted = torch.stack([layer_pass.wants(index) for index in classes], dim=1)
     head = layer_pass.head
     for sample in wanted.any(dim=1).nonzero().flatten().tolist():

@@ -47,9 +47,3 @@ def scores_of_variants(
 def weighted_sum(weights: Tensor, channels: Tensor) -> Tensor:
     """Σ_k w_kc A_k of one sample: [K, C] and [K, h, w] to [C, h, w]."""
     return (weights.mT.to(channels.dtype) @ channels.flatten(1)).view(-1, *channels.shape[1:])
-
-
-def empty_maps(activations: Tensor, classes: int) -> Tensor:
-    """Zeros [N, classes, h, w] for A [N, K, h, w], in float32 where A is narrower."""
-    wide = torch.promote_types(activations.dtype, torch.float32)
-    return activations.new_zeros(len(activations), classes, *activations.shape[2:], dtype=wide)

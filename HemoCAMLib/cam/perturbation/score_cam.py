@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from HemoCAMLib.cam.gradient import empty_maps
 from HemoCAMLib.cam.layer_pass import LayerPass, autocast
 from HemoCAMLib.cam.perturbation.blocks import (
     BLOCK_BYTES,
-    empty_maps,
     memory_format,
     rows_per_block,
     scores_of_variants,
@@ -53,7 +53,7 @@ def score_cam(
         UsageError: ``USAGE_CAM_WHOLE_NETWORK``.
     """
     _, stacks = whole_network(layer_pass)
-    maps = empty_maps(layer_pass.activations, len(classes))
+    maps = empty_maps(layer_pass, len(classes))
     for sample in _wanted(layer_pass, classes):
         own = layer_pass.activations[sample].to(maps.dtype)
         if not bool(torch.isfinite(own).all()):
@@ -102,7 +102,7 @@ def score_cam_fast(
     if input_scale != 1:
         size = [min(length, max(32, 32 * round(length * input_scale / 32))) for length in stacks.shape[2:]]
         stacks = interpolate(stacks, size, mode="bilinear", antialias=True)
-    maps = empty_maps(layer_pass.activations, len(classes))
+    maps = empty_maps(layer_pass, len(classes))
     for sample in _wanted(layer_pass, classes):
         own = layer_pass.activations[sample].to(maps.dtype)
         if not bool(torch.isfinite(own).all()):
