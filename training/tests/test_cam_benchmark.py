@@ -151,7 +151,7 @@ def test_a_quick_comparison_scores_equal_maps_equally_and_fills_every_table(
         "before\n<!-- begin mine layers -->\nold\n<!-- end -->\nafter\n<!-- begin other best -->\n<!-- end -->\n"
     )
     fill_page(page, "mine", tmp_path)
-    filled = page.read_text()
+    filled = page.read_text(encoding="utf-8")
     assert filled.startswith("before\n<!-- begin mine layers -->\n| method |")
     assert "old" not in filled
     assert filled.endswith("<!-- end -->\nafter\n<!-- begin other best -->\n<!-- end -->\n")
