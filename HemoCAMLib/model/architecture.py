@@ -35,15 +35,7 @@ def check_architecture(name: object, arguments: object) -> dict[str, Any]:
             f"Known are {' and '.join(sorted(_ARGUMENTS))}; update HemoCAM or use another model.",
             f"architecture name {str(name)[:80]!r}",
         )
-    if not isinstance(arguments, Mapping):
-        raise _refused(name, "the arguments are not a table of names and values")
-    allowed = _ARGUMENTS[name]
-    unknown = [str(key)[:40] for key in arguments if key not in allowed]
-    if unknown:
-        raise _refused(name, f"unknown arguments {unknown}")
-    if "encoder" not in arguments:
-        raise _refused(name, "the argument encoder is missing")
-    return {key: allowed[key](name, value) for key, value in arguments.items()}
+    return _checked(name, arguments, _ARGUMENTS[name], required=("encoder",))
 
 
 def check_segmentation_architecture(name: object, arguments: object) -> dict[str, Any]:
@@ -59,12 +51,21 @@ def check_segmentation_architecture(name: object, arguments: object) -> dict[str
             f"Known are {', '.join(sorted(_SEGMENTATION_ARGUMENTS))}.",
             f"architecture name {str(name)[:80]!r}",
         )
+    return _checked(name, arguments, _SEGMENTATION_ARGUMENTS[name])
+
+
+def _checked(
+    name: str, arguments: object, allowed: Mapping[str, Callable[[str, object], Any]], required: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Every argument by its own check, and none besides."""
     if not isinstance(arguments, Mapping):
         raise _refused(name, "the arguments are not a table of names and values")
-    allowed = _SEGMENTATION_ARGUMENTS[name]
     unknown = [str(key)[:40] for key in arguments if key not in allowed]
     if unknown:
         raise _refused(name, f"unknown arguments {unknown}")
+    for argument in required:
+        if argument not in arguments:
+            raise _refused(name, f"the argument {argument} is missing")
     return {key: allowed[key](name, value) for key, value in arguments.items()}
 
 

@@ -70,7 +70,7 @@ def relabel(
                 path.unlink(missing_ok=True)
             if former.input_array_path.is_file():
                 shutil.copyfile(former.input_array_path, folder.input_array_path)
-            desk = SliceDesk(folder, ct, ClassOrder(old.classes), settings, {}, reporter)
+            desk = SliceDesk(folder, ct, ClassOrder(old.classes), settings, reporter)
             try:
                 maps, probabilities = old.activation.swapaxes(0, 1), old.probabilities.T
                 for first in range(0, ct.shape[0], BATCH):

@@ -53,9 +53,8 @@ class ScanRun:
         self._reporter = reporter
         self._compute = Compute(**state.compute)
         self._stacker = SliceStacker(ct.slices, bundle.metadata.stack_settings)
-        self._desk = SliceDesk(
-            folder, ct, ClassOrder(bundle.metadata.subtypes), settings, bundle.metadata.training_range, reporter
-        )
+        self._desk = SliceDesk(folder, ct, ClassOrder(bundle.metadata.subtypes), settings, reporter)
+        self._quality = self._desk.assess(bundle.metadata.training_range)
         self._mapper: SliceMapper
 
     def __enter__(self) -> ScanRun:
@@ -96,7 +95,7 @@ class ScanRun:
             self._compute.to_dict(),
             slices,
             measurements,
-            self._desk.quality,
+            self._quality.result(),
         )
 
     def _first_to_analyse(self) -> int:

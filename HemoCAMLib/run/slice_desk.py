@@ -48,7 +48,6 @@ class SliceDesk:
         ct: the scan.
         classes: class order of the model.
         settings: of the masks.
-        training_range: of the model, which the scan is held against.
         reporter: takes events; they may come from the desk's own thread.
     """
 
@@ -58,7 +57,6 @@ class SliceDesk:
         ct: HeadCT,
         classes: ClassOrder,
         settings: MaskSettings,
-        training_range: TrainingRange,
         reporter: Reporter,
     ) -> None:
         self._folder = folder
@@ -78,7 +76,6 @@ class SliceDesk:
         self._thread = ThreadPoolExecutor(1)
         self._waiting: deque[Future[None]] = deque()
         self._brain: Future[tuple[BrainMask, MidlinePlane | None]] = self._thread.submit(self._find_brain)
-        self._quality: Future[Assessment] = self._thread.submit(self._assess, training_range)
 
     def close(self) -> None:
         """Writes what waits, then lets go of thread and files."""
@@ -109,10 +106,9 @@ class SliceDesk:
         self._waiting.append(self._thread.submit(self._write_batch, first, probabilities, maps))
         self._settle(LARGEST_BACKLOG)
 
-    @property
-    def quality(self) -> Assessment:
-        """How the scan compares with what the model was trained on; waits for it."""
-        return self._quality.result()
+    def assess(self, training_range: TrainingRange) -> Future[Assessment]:
+        """How the scan compares with what the model was trained on; sends its event when it is known."""
+        return self._thread.submit(self._assess, training_range)
 
     def finish(self) -> tuple[list[Message], Measurements, tuple[ScanWarning, ...]]:
         """Waits for all batches, removes small and flat lesions, measures and writes ``labels.nrrd``.

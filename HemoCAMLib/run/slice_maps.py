@@ -17,12 +17,11 @@ from HemoCAMLib.mask.settings import NEVER_CALLED
 from HemoCAMLib.model.registry import Network
 from HemoCAMLib.run.compute import Compute
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT, MapSettings
+from HemoCAMLib.run.slice_desk import Maps
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
 #: Local logits are stored as float16; beyond this they would become infinite.
 LARGEST_LOGIT = 6e4
-
-Maps = NDArray[np.float16] | NDArray[np.float32]
 
 
 class SliceMapper:
