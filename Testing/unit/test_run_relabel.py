@@ -78,6 +78,15 @@ def test_a_relabelled_run_can_be_relabelled_back(run, tmp_path):
     assert back.volume_ml == run.volume_ml
 
 
+def test_relabelling_sends_slices_and_does_not_judge_the_scan_again(run, tmp_path):
+    events = []
+    other = relabel(run.folder, tmp_path / "out", mask={"rule": "mean"}, on_event=events.append)
+    kinds = [event["event"] for event in events]
+    assert "slices" in kinds
+    assert "quality" not in kinds
+    assert other.quality == run.quality
+
+
 def test_an_array_stays_with_its_run(tiny_bundle, worker, tmp_path):
     affine = np.diag([3.4, 3.4, 5.0, 1.0])
     run = hc.analyze(head_hu(), tmp_path / "run", ijk_to_ras=affine, model=str(tiny_bundle), threads=1, worker=worker)
