@@ -19,3 +19,9 @@ class LeakFound(HemoCAMError):
     """An evaluation would measure on what the model was trained on."""
 
     exit_code = 6
+
+
+class ConfigRefused(HemoCAMError):
+    """The settings of a training or an experiment cannot be used as they are."""
+
+    exit_code = 2
