@@ -125,3 +125,40 @@ def check_leak(
         overwrite=overwrite,
         as_json=as_json,
     )
+
+
+@app.command()
+def experiments(as_json: AsJson = False) -> None:
+    """List the experiments that can be run."""
+    from hemocam_training.cli.experiments import list_experiments
+
+    list_experiments(as_json=as_json)
+
+
+@app.command()
+def experiment(
+    name: Annotated[str, typer.Argument(help="Name, as `hemocam-train experiments` lists it.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML file.", show_default="the one that comes with it")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small phantoms, seconds of training: shows that it runs, nothing else.")
+    ] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", "-d", help="Index of a prepared dataset; may be repeated.", show_default="phantoms"),
+    ] = None,
+    root: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--root", "-r", help="Folder of that dataset's files; one for every index.", show_default="the index's"
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run one of the papers' experiments: tables, figures and one page."""
+    from hemocam_training.cli.experiments import run
+
+    run(name, out, config, data or [], root or [], quick=quick, overwrite=overwrite, as_json=as_json)

@@ -9,13 +9,16 @@ import types
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from hemocam_training.errors import ConfigRefused
 from hemocam_training.learning.config import FitConfig
+
+#: Any settings: a frozen dataclass of pydantic that forbids unknown keys.
+Settings = TypeVar("Settings")
 
 #: Configurations that come with the package.
 SHIPPED = Path(__file__).parent / "configs"
@@ -62,6 +65,15 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> FitConfig:
     """
     if not path.suffix and len(path.parts) == 1 and not path.exists():
         path = _shipped(path.name)
+    return read_settings(path, FitConfig, settings)
+
+
+def read_settings(path: Path, kind: type[Settings], settings: Sequence[str] = ()) -> Settings:
+    """The same for settings of another kind.
+
+    Raises:
+        ConfigRefused: ``TRAIN_CONFIG_*``.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -69,9 +81,10 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> FitConfig:
             "TRAIN_CONFIG_FILE", f"The configuration {path.name} cannot be read.", "Check its place.", str(error)
         ) from error
     values = _parsed(text, path.name)
+    values = {} if values is None else values
     for setting in settings:
         _replace(values, setting)
-    return checked_config(values)
+    return checked_settings(values, kind)
 
 
 def checked_config(values: object) -> FitConfig:
@@ -84,20 +97,29 @@ def checked_config(values: object) -> FitConfig:
     >>> checked_config({"network": {"architecture": "alexnet"}, "stages": [stage]}).stages[0].batch
     4
     """
+    return checked_settings(values, FitConfig)
+
+
+def checked_settings(values: object, kind: type[Settings]) -> Settings:
+    """The same for settings of another kind.
+
+    Raises:
+        ConfigRefused: ``TRAIN_CONFIG_UNKNOWN``, ``TRAIN_CONFIG_VALUE``.
+    """
     try:
         # JSON, because its strict mode takes lists for tuples and text for paths, and nothing else for anything else.
-        return TypeAdapter(FitConfig).validate_json(json.dumps(values), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
-            raise _refused(error) from error
+            raise _refused(error, kind) from error
         raise ConfigRefused(
             "TRAIN_CONFIG_VALUE", "The configuration holds a value that is neither text nor number.", "", str(error)
         ) from error
 
 
-def config_values(config: FitConfig) -> dict[str, Any]:
-    """Settings as plain values; :func:`checked_config` reads them back."""
-    values: dict[str, Any] = json.loads(TypeAdapter(FitConfig).dump_json(config))
+def config_values(config: Any) -> dict[str, Any]:
+    """Settings as plain values; :func:`checked_settings` reads them back."""
+    values: dict[str, Any] = json.loads(TypeAdapter(type(config)).dump_json(config))
     return values
 
 
@@ -153,14 +175,14 @@ def _at(values: list[Any], key: str, name: str) -> Any:
     return values[int(key)]
 
 
-def _refused(error: ValidationError) -> ConfigRefused:
+def _refused(error: ValidationError, kind: type) -> ConfigRefused:
     first = error.errors(include_url=False)[0]
-    place = [part for part in first["loc"] if isinstance(part, int) or part in _all_names()]
+    place = [part for part in first["loc"] if isinstance(part, int) or part in _all_names(kind)]
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         # The last part is what is not known; it may be the name of something elsewhere.
         name = str(first["loc"][-1])
-        place = [*[part for part in first["loc"][:-1] if isinstance(part, int) or part in _all_names()], name]
-        known = _names_beside(place)
+        place = [*[part for part in first["loc"][:-1] if isinstance(part, int) or part in _all_names(kind)], name]
+        known = _names_beside(place, kind)
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         advice = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
         return ConfigRefused("TRAIN_CONFIG_UNKNOWN", f"The configuration has no key {_dotted(place)}.", advice)
@@ -179,7 +201,7 @@ def _dotted(place: Sequence[object]) -> str:
     return ".".join(str(part) for part in place)
 
 
-def _all_names() -> frozenset[str]:
+def _all_names(kind: type) -> frozenset[str]:
     """Names of fields: pydantic's places also name the members of a union, which a reader of a file never wrote."""
     found: set[str] = set()
 
@@ -190,12 +212,12 @@ def _all_names() -> frozenset[str]:
             for inner in _dataclasses_in(hint):
                 collect(inner)
 
-    collect(FitConfig)
+    collect(kind)
     return frozenset(found)
 
 
-def _names_beside(place: Sequence[object]) -> list[str]:
-    cls: type = FitConfig
+def _names_beside(place: Sequence[object], kind: type) -> list[str]:
+    cls = kind
     for part in place[:-1]:
         if isinstance(part, str):
             inner = _dataclasses_in(get_type_hints(cls)[part])
