@@ -35,7 +35,7 @@ def cached_hu(values: NDArray[np.uint8]) -> NDArray[np.float32]:
     return values * np.float32(1 / STEPS_PER_HU) + np.float32(LOW_HU)
 
 
-def render_to(folder: Path, seed: int) -> Path:
+def render_to(folder: Path, seed: int, templates: Path | None = None) -> Path:
     """Write one noise-free phantom at 256 x 256 and its labelled areas; skip one that is there.
 
     Files: ``<seed>.npy`` uint8 [slice, row, column] (see :func:`cached_hu`) and ``<seed>.areas.npy`` float32
@@ -44,7 +44,7 @@ def render_to(folder: Path, seed: int) -> Path:
     target = folder / f"{seed}.npy"
     if target.exists():
         return target
-    phantom = make_phantom(seed, noise=False)
+    phantom = make_phantom(seed, noise=False, templates=templates)
     np.save(folder / f"{seed}.areas.npy", phantom.areas_mm2.astype(np.float32))
     partial = folder / f"{seed}.partial"
     with partial.open("wb") as file:
@@ -53,11 +53,11 @@ def render_to(folder: Path, seed: int) -> Path:
     return target
 
 
-def fill_cache(folder: Path, first_seed: int, count: int, processes: int) -> None:
+def fill_cache(folder: Path, first_seed: int, count: int, processes: int, templates: Path | None = None) -> None:
     """Render ``count`` phantoms from ``first_seed`` on."""
     folder.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(processes) as pool:
-        for _ in pool.map(render_to, [folder] * count, range(first_seed, first_seed + count)):
+        for _ in pool.map(render_to, [folder] * count, range(first_seed, first_seed + count), [templates] * count):
             pass
 
 
@@ -67,5 +67,6 @@ if __name__ == "__main__":
     parser.add_argument("--first-seed", type=int, default=TRAINING_SEED)
     parser.add_argument("--count", type=int, default=400)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--templates", type=Path, help="folder of head templates to warp heads from")
     options = parser.parse_args()
-    fill_cache(options.folder, options.first_seed, options.count, options.processes)
+    fill_cache(options.folder, options.first_seed, options.count, options.processes, options.templates)

@@ -36,8 +36,8 @@ def random_look(rng: np.random.Generator, *, hydrocephalus: bool = False, swelli
     atrophy = float(rng.beta(1.5, 1.8))
     base = rng.uniform(0.75, 1.15) + 0.55 * atrophy + (rng.uniform(0.2, 0.8) if hydrocephalus else 0.0)
     return BrainLook(
-        white_hu=rng.normal(29.0, 1.6),
-        grey_gap_hu=max(4.0, rng.normal(8.0, 1.3)),
+        white_hu=rng.normal(28.0, 1.6),
+        grey_gap_hu=float(np.clip(rng.normal(6.8, 1.2), 3.5, 10)),
         atrophy=atrophy,
         ventricle_scale=(base * rng.normal(1, 0.1), base * rng.normal(1, 0.1)),
         swelling=swelling,
@@ -52,7 +52,7 @@ def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody:
     reach = rng.uniform(15, 23)
     # Noise units per mm: the field's slope, so that widths are in mm.
     slope = np.float32(0.30)
-    cerebellum = _cerebellum(head)
+    cerebellum = cerebellum_share(head)
     width = openness * rng.uniform(0.9, 1.5) * smoothstep(head.depth_mm, reach, 4) * (1 - 0.7 * cerebellum)
     if bloody is not None:
         width += 0.6 * bloody * smoothstep(head.depth_mm, reach, 4) * (1 - 0.7 * cerebellum)
@@ -66,10 +66,10 @@ def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody:
     # Folds too fine for the grid leave the outer brain a mixture of grey and white.
     ribbon = np.maximum(ribbon, 0.45 * smoothstep(head.depth_mm, reach + 5, reach - 7))
     ribbon = np.maximum(ribbon, cerebellum * (0.55 + 0.3 * np.sin(head.depth_mm * 1.4) * (to_sulcus < 6)))
-    tissue = look.white_hu + look.grey_gap_hu * np.maximum(ribbon, _deep_grey(head))
+    tissue = look.white_hu + look.grey_gap_hu * np.maximum(ribbon, deep_grey(head))
     tissue -= 2.0 * smoothstep(head.depth_mm, 12, 25) * smoothstep(head.z, 8, 16)
     tissue += 1.1 * grid.noise(rng, 40) + 0.8 * grid.noise(rng, 9)
-    _white_matter_disease(head, tissue, look, rng)
+    white_matter_disease(head, tissue, look, rng)
     _draw_cisterns(head, look, rng)
     inside = occupancy(-head.depth_mm)
     share = inside * (1 - head.cisterns)
@@ -77,7 +77,7 @@ def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody:
     _draw_ventricles(head, look)
 
 
-def _cerebellum(head: Anatomy) -> Field:
+def cerebellum_share(head: Anatomy) -> Field:
     """0..1: below the tentorium and behind the brainstem."""
     return smoothstep(tent_height(head) - head.z, -1, 2) * smoothstep(head.y, 16, 22)
 
@@ -88,7 +88,7 @@ def tent_height(head: Anatomy) -> Field:
     return -24 + 20 * np.exp(-x / 26) * smoothstep(y, 90, 30) - 0.10 * (y - 40)
 
 
-def _deep_grey(head: Anatomy) -> Field:
+def deep_grey(head: Anatomy) -> Field:
     grey = np.zeros_like(head.hu)
     for sign in (-1, 1):
         for center, radii in (
@@ -208,7 +208,7 @@ def _capsule(
     share[box] = np.maximum(share[box], occupancy(distance * np.minimum(across, upward), 1.2))
 
 
-def _white_matter_disease(head: Anatomy, tissue: Field, look: BrainLook, rng: np.random.Generator) -> None:
+def white_matter_disease(head: Anatomy, tissue: Field, look: BrainLook, rng: np.random.Generator) -> None:
     """Low density beside the ventricles in older brains."""
     if rng.random() > look.atrophy:
         return

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hemocam_training.phantoms.atlas import HeadAtlas, load_atlas
 from hemocam_training.phantoms.baits import draw_baits
 from hemocam_training.phantoms.brain import draw_brain, random_look
 from hemocam_training.phantoms.clots import Shares, draw_clots
@@ -22,6 +24,7 @@ from hemocam_training.phantoms.plan import (
     push_brain,
 )
 from hemocam_training.phantoms.slices import SliceSampler, random_planes, scanner_marks
+from hemocam_training.phantoms.warped_head import bend, draw_warped_brain, draw_warped_outside, warp_atlas
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.subtypes import ANY, SUBTYPES
 
@@ -30,6 +33,9 @@ LABEL_SHARE = 0.5
 
 #: Above it bone has a part in a pixel, and no reader would outline it as blood.
 BONE_EDGE_HU = 110.0
+
+#: Share of the heads that come from the templates, where there are any.
+WARPED_SHARE = 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +80,13 @@ class Phantom:
 
 
 def make_phantom(
-    seed: int, rows: int = 512, columns: int = 512, subtypes: tuple[str, ...] | None = None, *, noise: bool = True
+    seed: int,
+    rows: int = 512,
+    columns: int = 512,
+    subtypes: tuple[str, ...] | None = None,
+    *,
+    noise: bool = True,
+    templates: Path | None = None,
 ) -> Phantom:
     """A synthetic head CT.
 
@@ -83,6 +95,8 @@ def make_phantom(
         rows, columns: matrix size; divisors of 512. A smaller one equals the larger one after area resampling.
         subtypes: what bleeds; chosen by chance where None, nothing where empty.
         noise: whether ``hu`` gets noise (drawing it takes a third of the time).
+        templates: folder of head templates (see :func:`phantoms.atlas.load_atlas`), from which most heads are then
+            warped; without it every head is drawn from formulas.
 
     >>> phantom = make_phantom(3, rows=64, columns=64, subtypes=("IPH",))
     >>> phantom.hu.shape[1:], np.unique(phantom.labels).tolist()
@@ -91,7 +105,9 @@ def make_phantom(
     rng = phantom_generator(seed)
     chosen = choose_subtypes(rng) if subtypes is None else subtypes
     grid = head_grid()
-    head, shares = _draw_head(grid, plan_clots(rng, chosen), rng)
+    clots = plan_clots(rng, chosen)
+    atlas = load_atlas(templates) if templates is not None and rng.random() < WARPED_SHARE else None
+    head, shares = _draw_head(grid, clots, rng, atlas)
     planes = random_planes(rng, rows, head.shape.height_mm)
     sampler = SliceSampler(grid, planes, rows, columns)
     clean = scanner_marks(sampler(head.hu, -1000.0), planes, rng)
@@ -105,21 +121,30 @@ def make_phantom(
     return Phantom(_stored(noisy, seed), _stored(clean, seed), labels, planes.geometry, noise_sd, correlation, seed)
 
 
-def _draw_head(grid: HeadGrid, clots: list[Clot], rng: np.random.Generator) -> tuple[Anatomy, Shares]:
+def _draw_head(
+    grid: HeadGrid, clots: list[Clot], rng: np.random.Generator, atlas: HeadAtlas | None
+) -> tuple[Anatomy, Shares]:
     shape = random_shape(rng)
-    x, y, z = _coordinates(grid, rng)
-    level = int(np.searchsorted(grid.z_mm, -35))
-    floor = floor_height(x[level], y[level], shape.base_shift_mm)
-    floor = floor + 2.2 * grid.noise(rng, 25)[level]
-    vault = vault_depth(shape, x, y, z)
-    depth = np.minimum(vault, (z - floor) * np.float32(0.8))
-    zeros = np.zeros_like(vault)
-    head = Anatomy(grid, shape, np.full_like(vault, -1000), x, y, z, depth, vault, zeros, zeros)
-    draw_outside(head, rng, floor)
-    fixed = (x, y, z)
+    x, y, z = fixed = _coordinates(grid, rng)
     # Brain structures are laid out for a head of usual size and scaled to this one.
     scaled = (x * np.float32(66 / shape.half_width_mm), y * np.float32(84 / shape.half_length_mm), z)
-    head.x, head.y, head.z = push_brain(grid, clots, scaled, depth)
+    zeros = np.zeros_like(x)
+    head = Anatomy(grid, shape, np.full_like(x, -1000), x, y, z, zeros, zeros, zeros, zeros)
+    if atlas is None:
+        level = int(np.searchsorted(grid.z_mm, -35))
+        floor = floor_height(x[level], y[level], shape.base_shift_mm)
+        floor = floor + 2.2 * grid.noise(rng, 25)[level]
+        head.vault_mm = vault_depth(shape, x, y, z)
+        head.depth_mm = np.minimum(head.vault_mm, (z - floor) * np.float32(0.8))
+        draw_outside(head, rng, floor)
+    else:
+        # The average forehead is narrower than most.
+        wide = 1 + np.float32(shape.egg - 0.16) * scaled[1] / 84
+        scaled = (scaled[0] / wide, scaled[1], z * np.float32(73 / shape.height_mm))
+        head.x, head.y, head.z = scaled
+        skin, average = warp_atlas(head, atlas, scaled)
+        draw_warped_outside(head, skin, average, rng)
+    head.x, head.y, head.z = push_brain(grid, clots, scaled, head.depth_mm)
     total = sum(float(np.prod(clot.size_mm)) for clot in clots if clot.subtype in ("IPH", "SDH", "EDH"))
     look = random_look(
         rng,
@@ -128,7 +153,11 @@ def _draw_head(grid: HeadGrid, clots: list[Clot], rng: np.random.Generator) -> t
     )
     rough = grid.noise(rng, 26)
     bloody = blood_in_csf(grid, clots, (head.x, head.y, head.z), rough)
-    draw_brain(head, look, rng, bloody)
+    if atlas is None:
+        draw_brain(head, look, rng, bloody)
+    else:
+        grey, white, csf, ventricle = atlas.brain(*bend(grid, rng, (head.x, head.y, head.z)))
+        draw_warped_brain(head, look, (grey, white, csf, ventricle), rng, bloody)
     draw_baits(head, look, rng)
     return head, draw_clots(head, clots, bloody, fixed, rough, rng)
 
