@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
+    from hemocam_training.cli import model_commands  # noqa: F401 (its commands join the others)
     from hemocam_training.cli.app import app
     from HemoCAMLib.cli.outcome import run_command
 

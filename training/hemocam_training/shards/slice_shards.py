@@ -6,15 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
 from hemocam_training.errors import DataRefused
 from hemocam_training.scan_sources import MINIMAL_AREA_MM2, UNKNOWN, target_and_known
@@ -32,6 +29,9 @@ from hemocam_training.shards.writing import ShardPlan
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.model.stacks import STACK_DEPTH
 from HemoCAMLib.subtypes import CLASS_NAMES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Indices = NDArray[np.int64]
 
@@ -173,6 +173,10 @@ class SliceShards:
             indices: [N] of slices.
             repeated: [N] where all three are the slice itself, as for a single slice as input; None for nowhere.
         """
+        # Processes that write shards import this package too, and torch takes them seconds.
+        import torch
+        from torch.nn import functional
+
         chosen = self._all[np.asarray(indices)]
         alone = np.zeros(chosen.size, bool) if repeated is None else repeated
         before = np.where(alone, chosen, np.maximum(chosen - 1, self._first[chosen]))

@@ -1,0 +1,70 @@
+"""What ``hemocam-train cache`` does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import Progress
+
+from hemocam_training.cli.sources import one_source
+from hemocam_training.shards.writing import verify_shards, write_shards
+from HemoCAMLib.cli.streams import messages, output, write_json
+
+_FINDINGS_SHOWN = 20
+
+
+def cache_slices(
+    out: Path,
+    phantoms: str,
+    index: Path | None,
+    root: Path | None,
+    split: Path | None,
+    parts: Sequence[str],
+    *,
+    noise: bool,
+    size: int,
+    workers: int,
+    verify: bool,
+    as_json: bool,
+) -> None:
+    """Write what is missing of a cache, or check what is there."""
+    if verify and not phantoms and index is None:
+        count = verify_shards(out)
+        if as_json:
+            write_json({"folder": str(out), "shards": count, "intact": True})
+        else:
+            output().print(f"{count} shards are intact.")
+        return
+    source = one_source(phantoms, index, root, split, parts, noise=noise)
+    console = messages()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("scans", total=None)
+        records = write_shards(
+            source,
+            out,
+            size=size,
+            workers=workers or os.cpu_count() or 1,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    if verify:
+        verify_shards(out)
+    findings = [finding for record in records for finding in record.findings]
+    summary = {
+        "folder": str(out),
+        "shards": len(records),
+        "scans": sum(len(record.scans) for record in records),
+        "slices": sum(record.slices for record in records),
+        "mask_kinds": sorted({kind for record in records for kind in record.mask_kinds}),
+        "bytes": sum((out / name).stat().st_size for record in records for name in record.files),
+        "findings": [vars(finding) for finding in findings],
+    }
+    if as_json:
+        write_json(summary)
+        return
+    for finding in findings[:_FINDINGS_SHOWN]:
+        console.print(finding.sentence)
+    if len(findings) > _FINDINGS_SHOWN:
+        console.print(f"… and {len(findings) - _FINDINGS_SHOWN} more; --json gives all.")
+    output().print(f"{summary['slices']} slices of {summary['scans']} scans are cached in {out}.")
