@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +85,15 @@ class MidlinePlane:
         turn, roll, offset_mm = found.x[0], found.x[1] * roll_scale, float(found.x[2])
         normal = _across(turn, roll) @ outline.frame
         return cls(normal, offset_mm) if normal[0] >= 0 else cls(-normal, -offset_mm)
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for ``result.json``: the same plane to the last bit."""
+        return {"normal_lps": [float(value) for value in self.normal], "offset_mm": float(self.offset_mm)}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> MidlinePlane:
+        """The inverse of :meth:`as_dict`."""
+        return cls(np.array(fields["normal_lps"], float), float(fields["offset_mm"]))
 
     def left_mm(self, geometry: SliceGeometry, index: int) -> tuple[float, float, float]:
         """How far left of the plane a slice's pixels lie, in mm: (first pixel, step per row, step per column)."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from HemoCAMLib.ct import HeadCT, SliceGeometry
 from HemoCAMLib.mask import MaskSettings
-from HemoCAMLib.measure import Measurements
+from HemoCAMLib.measure import Measurements, MidlinePlane
 from HemoCAMLib.model import ModelBundle
 from HemoCAMLib.quality import Assessment
 from HemoCAMLib.run.result import RESULT_SCHEMA
@@ -119,6 +119,7 @@ def result_record(
     slices: list[dict[str, Any]],
     measurements: Measurements,
     quality: Assessment,
+    midline: MidlinePlane | None,
 ) -> dict[str, Any]:
     """``result.json`` without its timing."""
     return {
@@ -128,6 +129,8 @@ def result_record(
         "model": model_record(bundle),
         "settings": {"mask": settings.as_dict(), "map": dict(maps), **compute},
         "slices": slices,
+        # What sides are told by: without it a slider for thresholds would have to find it anew in the scan.
+        "midline": midline.as_dict() if midline is not None else None,
         **measurement_record(measurements),
     }
 

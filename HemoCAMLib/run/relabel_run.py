@@ -57,7 +57,7 @@ def relabel(
     old = Result.load(run)
     reporter = Reporter(on_event)
     with reporter.timed("total"):
-        settings = _settings(old, dict(mask))
+        settings = relabel_settings(old, mask)
         former, folder = RunFolder(old.folder), RunFolder(out)
         if former.path.resolve() == folder.path.resolve():
             raise UsageError("USAGE_OUT", "A run is not relabelled in place.", "Choose another output folder.")
@@ -96,8 +96,13 @@ def relabel(
     return Result.load(folder.path)
 
 
-def _settings(old: Result, changes: dict[str, Any]) -> MaskSettings:
-    """The run's settings with the changes; another scale brings its own thresholds."""
+def relabel_settings(old: Result, mask: Mapping[str, Any]) -> MaskSettings:
+    """A run's mask settings with changes, as :func:`relabel` takes them; another scale brings its own thresholds.
+
+    Raises:
+        UsageError: a setting makes no sense, or the run has no maps that it would need (``USAGE_MAPS_MISSING``).
+    """
+    changes = dict(mask)
     settings = MaskSettings.from_dict(old.fields["settings"]["mask"])
     scale = changes.get("scale", settings.scale)
     rule = ThresholdRule.from_value(changes.get("rule", settings.rule))

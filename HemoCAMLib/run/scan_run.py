@@ -96,6 +96,7 @@ class ScanRun:
             slices,
             measurements,
             self._quality.result(),
+            self._desk.midline,
         )
 
     def _first_to_analyse(self) -> int:

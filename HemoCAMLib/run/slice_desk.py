@@ -110,6 +110,11 @@ class SliceDesk:
         """How the scan compares with what the model was trained on; sends its event when it is known."""
         return self._thread.submit(self._assess, training_range)
 
+    @property
+    def midline(self) -> MidlinePlane | None:
+        """The plane that sides are told by; None stands for the middle of the image. Waits for the brain mask."""
+        return self._brain.result()[1]
+
     def finish(self) -> tuple[list[Message], Measurements, tuple[ScanWarning, ...]]:
         """Waits for all batches, removes small and flat lesions, measures and writes ``labels.nrrd``.
 
@@ -213,7 +218,7 @@ class SliceDesk:
 
     @cached_property
     def _measurer(self) -> Measurer:
-        return Measurer(self._ct.geometry, self._brain.result()[1])
+        return Measurer(self._ct.geometry, self.midline)
 
     def _record(self, index: int, area_mm2: dict[str, float]) -> Message:
         probability = self._classes.probabilities(self._probabilities.read(index))

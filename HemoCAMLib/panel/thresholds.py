@@ -1,0 +1,114 @@
+"""Other thresholds for a finished run, at the speed of a slider: from its stored maps, without the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from HemoCAMLib.mask import MaskSettings, label_scan
+from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
+from HemoCAMLib.panel.analysis_result import AnalysisResult
+from HemoCAMLib.run.record import ClassOrder, measurement_record
+from HemoCAMLib.run.relabel_run import relabel_settings
+from HemoCAMLib.run.result import Result
+from HemoCAMLib.run.source import scan_of_run
+from HemoCAMLib.scene.record import write_record
+
+
+class LiveThresholds:
+    """Keeps a run's maps at hand and brings its nodes to other mask settings as often as asked.
+
+    Labels, volumes and sides are those that :func:`HemoCAMLib.run.relabel_run.relabel` gives for the same settings. The
+    run folder is left as it is; the settings are stored with the result in the scene.
+
+    >>> live = LiveThresholds(result)  # doctest: +SKIP
+    >>> live.apply({"class_thresholds": {"SDH": 0.3}})  # doctest: +SKIP
+    >>> result.volume_ml["SDH"]  # doctest: +SKIP
+
+    Args:
+        result: complete, with its run folder at hand.
+
+    Raises:
+        WorkerFailed: ``WORKER_INCOMPLETE``, the run folder is gone or damaged.
+    """
+
+    def __init__(self, result: AnalysisResult) -> None:
+        self._result = result
+        self._run = result.run
+        self._geometry = result.shown.record.geometry
+        classes = ClassOrder(self._run.classes)
+        self._maps = np.stack([classes.subtype_maps(plane) for plane in np.moveaxis(self._run.activation, 1, 0)], 1)
+        self._probabilities = np.stack(
+            [classes.subtype_probabilities(column) for column in self._run.probabilities.T], axis=1
+        )
+        self._brain = self._run.brain
+        midline = self._run.fields.get("midline")
+        self._midline = MidlinePlane.from_dict(midline) if midline else None
+        self._hu: Any = None
+
+    @property
+    def run(self) -> Result:
+        """The run as it was analysed."""
+        return self._run
+
+    @property
+    def analysed(self) -> MaskSettings:
+        """The settings of the analysis."""
+        return MaskSettings.from_dict(self._run.fields["settings"]["mask"])
+
+    @property
+    def current(self) -> MaskSettings:
+        """The settings of what the scene shows."""
+        return MaskSettings.from_dict(self._result.settings["mask"])
+
+    def apply(self, changes: Mapping[str, Any]) -> bool:
+        """Shows the run with other mask settings.
+
+        Args:
+            changes: of the settings of the analysis, as in :meth:`MaskSettings.changed`; none gives the analysis back.
+                A refinement reads the scan when it is first asked for, which takes a second.
+
+        Returns:
+            False where the result is no longer in a scene.
+
+        Raises:
+            UsageError: a setting makes no sense, or the run has no maps that it would need.
+            InputRefused: a refinement needs the scan, and it is gone.
+        """
+        if not self._result.shown.is_open:
+            return False
+        settings = relabel_settings(self._run, changes)
+        labels, measured = self.labels(settings)
+        slices = [
+            {**entry, "area_mm2": {name: round(value, 3) for name, value in area_mm2.items()}}
+            for entry, area_mm2 in zip(self._run.slices, measured.area_mm2, strict=True)
+        ]
+        numbers = measurement_record(measured)
+        shown = self._result.shown
+        if not shown.show_labels(labels, numbers, slices):
+            return False
+        fields = {**shown.record.result, **numbers, "slices": slices}
+        fields["settings"] = {**fields["settings"], "mask": settings.as_dict()}
+        write_record(shown.record_node, replace(shown.record, result=fields))
+        return True
+
+    def labels(self, settings: MaskSettings) -> tuple[NDArray[np.uint8], Measurements]:
+        """[slice, row, column] labels and what is measured on them, without showing anything."""
+        assert self._geometry is not None
+        hu = self._scan_hu() if settings.refinement is not None else None
+        measurer = Measurer(self._geometry, self._midline)
+        labels = np.zeros((self._maps.shape[1], *self._brain[0].shape), np.uint8)
+        planes = label_scan(self._maps, self._probabilities, self._brain, self._geometry, settings, hu)
+        for index, plane in enumerate(planes):
+            labels[index] = plane
+            measurer.add(index, plane)
+        return labels, measurer.finish()
+
+    def _scan_hu(self) -> Any:
+        if self._hu is None:
+            self._hu = scan_of_run(self._run).slices
+        return self._hu
