@@ -8,6 +8,7 @@ Nothing of it is importable by accident: `qt`, `ctk` and the application's part 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -34,6 +35,17 @@ from .ui_loader import QUiLoader
 from .wrapper import NotInHost, wrapper_class
 
 __all__ = ["Heartbeat", "NotInHost", "PanelHost", "SwallowedError"]
+
+
+def _keep_constants() -> None:
+    """PySide6 6.12 gives back references to None, True and False that it never took; before Python 3.12, where these
+    cannot die, the interpreter aborts in the end. A billion more than there are is as good as immortal."""
+    if sys.version_info < (3, 12):
+        for constant in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 30
+
+
+_keep_constants()
 
 
 class SwallowedError(AssertionError):
