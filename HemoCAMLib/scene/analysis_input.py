@@ -14,10 +14,20 @@ from HemoCAMLib.errors import InputRefused
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.job import AnalyzeJob
 from HemoCAMLib.scene.bridge import Matrix, Node, voxels_of
-from HemoCAMLib.scene.dicom_files import FileOfUid, SeriesFiles, files_of_volume, instance_uids, shows_files
+from HemoCAMLib.scene.dicom_files import (
+    FileOfUid,
+    SeriesFiles,
+    files_of_volume_steps,
+    instance_uids,
+    shows_files_steps,
+)
 from HemoCAMLib.scene.input_notes import InputNote, notes_on_positions, notes_on_voxels
 from HemoCAMLib.scene.parent_transform import frame_of, true_geometry
+from HemoCAMLib.scene.steps import Steps, finish, in_background
 from HemoCAMLib.scene.volume_grid import VolumeGrid
+
+#: Planes that are written in one step.
+_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +58,12 @@ class AnalysisInput:
             gather_in: where links to the files are put if they lie in several folders; it must stay as long as the run
                 may be read again.
         """
+        return finish(self._arguments_steps(gather_in))
+
+    def _arguments_steps(self, gather_in: Path) -> Steps[dict[str, Any]]:
         if self.files is not None:
-            return {"scan": self.files.gathered(gather_in), "series_uid": self.files.series_instance_uid}
+            scan = yield from self.files.gathered_steps(gather_in)
+            return {"scan": scan, "series_uid": self.files.series_instance_uid}
         return {"scan": self.voxels, "ijk_to_ras": self.grid.array_to_frame}
 
     def prepare(
@@ -65,8 +79,14 @@ class AnalysisInput:
         Raises:
             UsageError: a setting makes no sense, or the folder is in use or cannot be written.
         """
+        return finish(self.prepare_steps(folder, settings, overwrite=overwrite))
+
+    def prepare_steps(
+        self, folder: str | Path, settings: Mapping[str, Any] | None = None, *, overwrite: bool = False
+    ) -> Steps[RunFolder]:
+        """The same in small steps."""
         run = RunFolder(folder)
-        arguments = self.arguments(run.path / "series")
+        arguments = yield from self._arguments_steps(run.path / "series")
         scan = arguments.pop("scan")
         fields = {**(settings or {}), **arguments}
         if self.files is not None:
@@ -75,7 +95,7 @@ class AnalysisInput:
             job = AnalyzeJob.from_dict({**fields, "ijk_to_ras": self.grid.array_to_frame.tolist()})
         run.prepare(job, overwrite=overwrite)
         if self.voxels is not None:
-            np.save(run.input_array_path, self.voxels, allow_pickle=False)
+            yield from _save_steps(run.input_array_path, self.voxels)
         return run
 
 
@@ -94,11 +114,18 @@ def analysis_input(volume_node: Node, file_of_uid: FileOfUid | None = None, moda
     Raises:
         InputRefused: ``CT_NO_IMAGE``, ``CT_NOT_CT``, ``CT_NOT_ONE_VOLUME``, ``CT_BENT``, ``CT_ORIENTATION``.
     """
+    return finish(analysis_input_steps(volume_node, file_of_uid, modality))
+
+
+def analysis_input_steps(
+    volume_node: Node, file_of_uid: FileOfUid | None = None, modality: str = ""
+) -> Steps[AnalysisInput]:
+    """The same in small steps."""
     _check_kind(volume_node, modality)
     voxels = voxels_of(volume_node.GetImageData())
-    files = files_of_volume(volume_node, file_of_uid) if file_of_uid else None
+    files = (yield from files_of_volume_steps(volume_node, file_of_uid)) if file_of_uid else None
     notes: list[InputNote] = []
-    if files is not None and not shows_files(volume_node, files):
+    if files is not None and not (yield from shows_files_steps(volume_node, files)):
         files = None
         notes.append(
             InputNote("CT_CHANGED", "The volume was changed after it was loaded, so it is analysed as it is now.")
@@ -113,11 +140,12 @@ def analysis_input(volume_node: Node, file_of_uid: FileOfUid | None = None, moda
     if files is not None:
         grid = VolumeGrid.of_node(volume_node)
         notes += notes_on_positions(true_geometry(volume_node))
-        return AnalysisInput(grid, files, None, (*notes, *notes_on_voxels(voxels, grid)))
+        notes += yield from in_background(notes_on_voxels, voxels, grid)
+        return AnalysisInput(grid, files, None, tuple(notes))
     grid = VolumeGrid.of_node(volume_node, frame_of(volume_node))
-    return AnalysisInput(
-        grid, None, voxels, (*notes, *notes_on_positions(grid.geometry), *notes_on_voxels(voxels, grid))
-    )
+    notes += notes_on_positions(grid.geometry)
+    notes += yield from in_background(notes_on_voxels, voxels, grid)
+    return AnalysisInput(grid, None, voxels, tuple(notes))
 
 
 def frame_in_job(run: RunFolder, volume_node: Node) -> Matrix | None:
@@ -133,6 +161,16 @@ def frame_in_job(run: RunFolder, volume_node: Node) -> Matrix | None:
     to_array = np.eye(4)
     to_array[:3, 3] = (-i, -j, -k)
     return np.array(matrix) @ to_array
+
+
+def _save_steps(path: Path, voxels: NDArray[Any]) -> Steps[None]:
+    """What ``numpy.save`` writes, a few planes at a time."""
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(voxels.dtype), "fortran_order": False, "shape": voxels.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for first in range(0, len(voxels), _BATCH):
+            file.write(np.ascontiguousarray(voxels[first : first + _BATCH]).data)
+            yield
 
 
 def _check_kind(volume_node: Node, modality: str) -> None:

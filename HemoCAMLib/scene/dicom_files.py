@@ -14,6 +14,7 @@ from HemoCAMLib.ct import AIR_HU, read_head_ct
 from HemoCAMLib.ct.reader import quiet_pydicom
 from HemoCAMLib.errors import HemoCAMError
 from HemoCAMLib.scene.bridge import Node, voxels_of
+from HemoCAMLib.scene.steps import Steps, finish, in_background
 from HemoCAMLib.scene.volume_grid import VolumeGrid
 
 #: Where Slicer's DICOM reader notes the SOP instance UIDs of a volume, slice by slice.
@@ -21,6 +22,9 @@ INSTANCE_UIDS = "DICOM.instanceUIDs"
 
 #: This share of a slice's pixels above air must be the file's for the volume to count as unchanged.
 _SAME_PIXELS = 0.99
+
+#: Files that the database is asked for in one step.
+_BATCH = 8
 
 #: Path of a file by SOP instance UID, empty or None where the database has none (``dicomDatabase.fileForInstance``).
 FileOfUid = Callable[[str], "str | None"]
@@ -46,6 +50,10 @@ class SeriesFiles:
 
     def gathered(self, folder: Path) -> Path:
         """One folder with all of them: where they are, or links (copies where links cannot be made) in ``folder``."""
+        return finish(self.gathered_steps(folder))
+
+    def gathered_steps(self, folder: Path) -> Steps[Path]:
+        """The same in small steps."""
         if self.folder is not None:
             return self.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,22 +65,29 @@ class SeriesFiles:
                 os.link(path, target)
             except OSError:
                 shutil.copyfile(path, target)
+            yield
         return folder
 
 
-def files_of_volume(volume_node: Node, file_of_uid: FileOfUid) -> SeriesFiles | None:
+def files_of_volume_steps(volume_node: Node, file_of_uid: FileOfUid) -> Steps[SeriesFiles | None]:
     """The files of a volume node; None where it is not from DICOM or one of them is gone.
 
     Args:
         volume_node: a scalar volume.
         file_of_uid: asks the DICOM database.
     """
-    uids = instance_uids(volume_node)
-    found = [path for path in map(file_of_uid, uids) if path and Path(path).is_file()]
-    if not uids or len(found) < len(uids):
+    uids, found = instance_uids(volume_node), []
+    for index, uid in enumerate(uids):
+        path = file_of_uid(uid)
+        if not path or not Path(path).is_file():
+            return None
+        found.append(path)
+        if index % _BATCH == _BATCH - 1:
+            yield
+    if not found:
         return None
     paths = tuple(dict.fromkeys(Path(path).absolute() for path in found))
-    series_uid = _series_uid(paths[0])
+    series_uid = yield from in_background(_series_uid, paths[0])
     return SeriesFiles(paths, series_uid) if series_uid else None
 
 
@@ -81,7 +96,7 @@ def instance_uids(volume_node: Node) -> Sequence[str]:
     return (volume_node.GetAttribute(INSTANCE_UIDS) or "").split()
 
 
-def shows_files(volume_node: Node, files: SeriesFiles) -> bool:
+def shows_files_steps(volume_node: Node, files: SeriesFiles) -> Steps[bool]:
     """Whether a node still has the voxels of its files: a copy that was cropped, filtered or resampled has not.
 
     The middle slice is looked at; a file that cannot be read by itself says nothing and counts as the same.
@@ -94,7 +109,7 @@ def shows_files(volume_node: Node, files: SeriesFiles) -> bool:
         return False
     middle = stored.shape[0] // 2
     try:
-        ct = read_head_ct(files.paths[middle])
+        ct = yield from in_background(read_head_ct, files.paths[middle])
     except HemoCAMError:
         return True
     grid = VolumeGrid.of_node(volume_node)

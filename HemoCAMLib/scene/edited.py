@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from HemoCAMLib.mask import find_brain
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.measure.agreement import Segmentation
-from HemoCAMLib.measure.agreement.structures import BIT, mask_of
+from HemoCAMLib.measure.agreement.structures import BIT, Members, mask_of
 from HemoCAMLib.measure.measurements import TOTAL
-from HemoCAMLib.scene.read_back import read_segmentation_node
+from HemoCAMLib.scene.read_back import read_segmentation_node_steps
 from HemoCAMLib.scene.result_nodes import SLICES_TABLE, VOLUMES_TABLE
-from HemoCAMLib.scene.scene_result import SceneResult, labels_of_members
+from HemoCAMLib.scene.scene_result import SceneResult
+from HemoCAMLib.scene.steps import Steps, finish
 from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
-from HemoCAMLib.subtypes import ANY, SUBTYPES
+from HemoCAMLib.subtypes import ANY, SUBTYPES, Subtype
 
 
 def corrected(result: SceneResult) -> Segmentation:
@@ -29,8 +31,13 @@ def corrected(result: SceneResult) -> Segmentation:
     Raises:
         InputRefused: ``PREDICTION_TRANSFORM``, the user moved it apart from the CT in a way that bends it.
     """
+    return finish(corrected_steps(result))
+
+
+def corrected_steps(result: SceneResult) -> Steps[Segmentation]:
+    """The same in small steps."""
     record = result.record
-    found = read_segmentation_node(
+    found = yield from read_segmentation_node_steps(
         result.segmentation, result.volume, result.placement, record.geometry, role="prediction", ignore_unknown=True
     )
     probability = {
@@ -51,16 +58,24 @@ def measure(segmentation: Segmentation, midline: MidlinePlane | None = None) -> 
         segmentation: as :func:`corrected` gives it.
         midline: of the run's scan (:func:`midline_of`); None takes the middle of the image.
     """
-    known = np.zeros(256, bool)
-    known[[0, *BIT.values()]] = True
-    held = [(index, plane) for index, plane in enumerate(segmentation.members) if plane.any()]
-    if all(known[plane].all() for _, plane in held):
-        return _measured(segmentation, {index: labels_of_members(plane) for index, plane in held}, midline)
+    return finish(measure_steps(segmentation, midline))
+
+
+def measure_steps(segmentation: Segmentation, midline: MidlinePlane | None = None) -> Steps[Measurements]:
+    """The same in small steps."""
+    exclusive = np.zeros(256, bool)
+    exclusive[[0, *BIT.values()]] = True
+    held, apart = [], True
+    for index, plane in enumerate(segmentation.members):
+        if plane.any():
+            held.append((index, plane))
+            apart = apart and bool(exclusive[plane].all())
+            yield
+    if apart:
+        return (yield from _measured_steps(segmentation, held, labels_of_members, midline))
     whole = Measurements.empty(segmentation.geometry.slice_count)
     for subtype in SUBTYPES:
-        value = np.uint8(subtype.label)
-        labels = {index: mask_of(plane, subtype.name).astype(np.uint8) * value for index, plane in held}
-        own = _measured(segmentation, labels, midline)
+        own = yield from _measured_steps(segmentation, held, partial(_labels_of_one, subtype), midline)
         for field in ("volume_ml", "abc2_ml", "largest_diameter_mm", "side", "components"):
             getattr(whole, field)[subtype.name] = getattr(own, field)[subtype.name]
         for areas, mine in zip(whole.area_mm2, own.area_mm2, strict=True):
@@ -100,13 +115,32 @@ def refresh_tables(result: SceneResult, measurements: Measurements) -> bool:
     return True
 
 
-def _measured(
-    segmentation: Segmentation, labels: Mapping[int, NDArray[np.uint8]], midline: MidlinePlane | None
-) -> Measurements:
+def _measured_steps(
+    segmentation: Segmentation,
+    held: Sequence[tuple[int, Members]],
+    labels_of: Callable[[Members], NDArray[np.uint8]],
+    midline: MidlinePlane | None,
+) -> Steps[Measurements]:
     measurer = Measurer(segmentation.geometry, midline)
-    for index, plane in labels.items():
-        measurer.add(index, plane)
+    for index, plane in held:
+        measurer.add(index, labels_of(plane))
+        yield
     return measurer.finish()
+
+
+def _labels_of_one(subtype: Subtype, plane: Members) -> NDArray[np.uint8]:
+    labels: NDArray[np.uint8] = mask_of(plane, subtype.name).astype(np.uint8) * np.uint8(subtype.label)
+    return labels
+
+
+def labels_of_members(members: Members) -> NDArray[np.uint8]:
+    """A label map 0-5 of voxels that say which subtypes they are; the first of the tables where several are."""
+    codes = np.arange(256)
+    lookup = np.zeros(256, np.uint8)
+    for subtype in reversed(SUBTYPES):
+        lookup[codes & BIT[subtype.name] > 0] = subtype.label
+    labels: NDArray[np.uint8] = lookup[members]
+    return labels
 
 
 def _slices(fields: Mapping[str, Any], measurements: Measurements) -> list[dict[str, Any]]:

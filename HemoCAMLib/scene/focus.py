@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from HemoCAMLib.mask.components import LesionForest, SliceRegions, slice_regions
 from HemoCAMLib.scene.bridge import Node, transform_to_world
 from HemoCAMLib.scene.placement import Placement
+from HemoCAMLib.scene.steps import Steps, finish
 from HemoCAMLib.scene.volume_grid import RAS_TO_LPS
+
+#: Slices of one step.
+_BATCH = 8
 
 
 def largest_bleed_ras(
@@ -24,14 +28,33 @@ def largest_bleed_ras(
         volume_node: the CT.
         placement: where the run's slices are in it.
     """
-    regions, count = ndimage.label(labels > 0, np.ones((3, 3, 3), bool))
-    if count == 0:
+    return finish(largest_bleed_steps(labels, volume_node, placement))
+
+
+def largest_bleed_steps(
+    labels: NDArray[np.uint8], volume_node: Node, placement: Placement
+) -> Steps[tuple[float, float, float] | None]:
+    """The same in small steps."""
+    forest, held = LesionForest(), []
+    for index, plane in enumerate(labels):
+        if plane.any():
+            regions = slice_regions((plane > 0).astype(np.uint8))
+            held.append((index, forest.add(index, regions), regions))
+        if index % _BATCH == _BATCH - 1:
+            yield
+    if not held:
         return None
-    sizes = np.bincount(regions.ravel())
-    sizes[0] = 0
-    region = regions == int(sizes.argmax())
-    index = int(region.sum(axis=(1, 2)).argmax())
-    pixels = np.argwhere(region[index])
+    lesions = forest.lesions()
+    sizes = np.bincount(lesions, weights=np.concatenate([regions.pixel_counts for _, _, regions in held]))
+    largest = int(sizes.argmax())
+
+    def own(first: int, regions: SliceRegions) -> NDArray[np.bool_]:
+        chosen: NDArray[np.bool_] = lesions[first : first + regions.count] == largest
+        return chosen
+
+    index, first, regions = max(held, key=lambda entry: int(entry[2].pixel_counts[own(*entry[1:])].sum()))
+    flat = regions.pixels(own(first, regions)[regions.region_of_run - 1])
+    pixels = np.column_stack(np.divmod(flat, labels.shape[2]))
     row, column = pixels[((pixels - pixels.mean(axis=0)) ** 2).sum(axis=1).argmin()]
     return place_of(index, float(row), float(column), volume_node, placement)
 

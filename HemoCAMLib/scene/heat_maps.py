@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
-from HemoCAMLib.scene.bridge import Node, Scene, announce, image_of, matrix_of_array, voxels_of
+from HemoCAMLib.scene.bridge import Node, Scene, announce, blank_image, matrix_of_array, voxels_of
 from HemoCAMLib.scene.placement import Placement
 from HemoCAMLib.scene.result_folder import belongings_of, remove_unused
+from HemoCAMLib.scene.steps import Steps, finish
 from HemoCAMLib.subtypes import subtype_named
 
 #: Shown from here on where nothing else is said: less is no evidence.
@@ -23,6 +24,9 @@ _HEAT_STOPS = np.array(
     [(0.0, 40, 11, 84), (0.25, 120, 28, 109), (0.5, 188, 55, 84), (0.75, 237, 105, 37), (1.0, 252, 230, 140)]
 )
 _COLORS = 256
+
+#: Values that are written at once: some milliseconds.
+_BATCH_VALUES = 1 << 20
 
 
 class HeatMaps:
@@ -55,7 +59,9 @@ class HeatMaps:
         self._maps: dict[str, NDArray[np.float32]] = {}
         self._nodes: dict[str, Node] = {}
         self._color_node: Node | None = None
-        self._changed: set[str] = set()
+        #: By subtype: the largest value so far, and the slices that the node does not show yet, first to one past last.
+        self._largest: dict[str, float] = {}
+        self._changed: dict[str, tuple[int, int]] = {}
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -94,8 +100,14 @@ class HeatMaps:
             missing = ~np.isfinite(values)
             shown = expit(values) if self._is_logit else np.maximum(values, 0)
             shown[missing] = 0
-            self._maps[name][first : first + len(maps)] = shown
-            self._changed.add(name)
+            last = first + len(maps)
+            self._maps[name][first:last] = shown
+            begin, end = self._changed.get(name, (first, last))
+            largest = float(shown.max(initial=0.0))
+            if not self._is_logit and largest > self._largest.get(name, 0.0):
+                self._largest[name] = largest
+                begin, end = 0, len(self._maps[name])
+            self._changed[name] = min(begin, first), max(end, last)
         return True
 
     def update(self) -> bool:
@@ -104,12 +116,15 @@ class HeatMaps:
         Returns:
             whether the CT is still there.
         """
-        if not self.is_open:
-            return False
+        return finish(self.update_steps())
+
+    def update_steps(self) -> Steps[bool]:
+        """The same in small steps; a map is drawn anew once all of it is written."""
         for name in sorted(self._changed):
-            self._show(name)
-        self._changed.clear()
-        return True
+            if not self.is_open:
+                return False
+            yield from self._show_steps(name, *self._changed.pop(name))
+        return self.is_open
 
     def keep_only(self, names: Collection[str]) -> None:
         """Takes the maps of all other subtypes out of the scene."""
@@ -120,35 +135,40 @@ class HeatMaps:
                 remove_unused(scene, belongings)
                 self._nodes.pop(name)
                 self._maps.pop(name)
+                self._changed.pop(name, None)
 
-    def _show(self, name: str) -> None:
-        values = self._maps[name]
-        largest = 1.0 if self._is_logit else float(values.max())
-        scaled = values if largest in (0.0, 1.0) else values / np.float32(largest)
+    def _show_steps(self, name: str, begin: int, end: int) -> Steps[None]:
+        values, largest = self._maps[name], np.float32(self._largest.get(name, 0.0) or 1.0)
         placement = self._placement
         if name not in self._nodes:
             self._nodes[name] = self._new_node(name, values.shape[1:])
-        if self._nodes[name].GetScene() is None:
-            return
-        image = self._nodes[name].GetImageData()
-        placement.grid.to_canonical(voxels_of(image))[placement.places] = scaled
-        announce(image)
+        node, count = self._nodes[name], max(1, _BATCH_VALUES // values[0].size)
+        for first in range(begin, end, count):
+            if node.GetScene() is None:
+                return
+            last = min(first + count, end)
+            shown = placement.grid.to_canonical(voxels_of(node.GetImageData()))
+            shown[placement.places[first:last]] = values[first:last] / largest
+            if last < end:
+                yield
+        announce(node.GetImageData())
 
     def _new_node(self, name: str, map_shape: tuple[int, ...]) -> Node:
         scene: Scene = self._volume_node.GetScene()
         if self._color_node is None or self._color_node.GetScene() is None:
             self._color_node = _heat_colors(scene)
         grid = self._placement.grid
-        blank = np.broadcast_to(np.float32(0), (grid.canonical_shape[0], *map_shape))
+        blank = np.broadcast_to(np.uint8(0), (grid.canonical_shape[0], *map_shape))
         node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{name} activation")
         node.SetAndObserveTransformNodeID(self._volume_node.GetTransformNodeID())
         node.SetIJKToRASMatrix(matrix_of_array(grid.coarse_to_local((map_shape[0], map_shape[1]))))
-        node.SetAndObserveImageData(image_of(np.ascontiguousarray(grid.to_stored(blank))))
         node.SetDescription(f"Where the network sees {subtype_named(name).title.lower()}, 0 to 1.")
+        # Before it has an image, of which Slicer would work a window out at once.
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
-        display.SetAndObserveColorNodeID(self._color_node.GetID())
         display.AutoWindowLevelOff()
+        node.SetAndObserveImageData(blank_image(grid.to_stored(blank).shape))
+        display.SetAndObserveColorNodeID(self._color_node.GetID())
         display.SetWindowLevelMinMax(0.0, 1.0)
         display.SetInterpolate(True)
         show_above(node, self._thresholds.get(name, LOWEST_SHOWN))

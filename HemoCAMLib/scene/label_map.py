@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from HemoCAMLib.scene.bridge import Matrix, VtkObject, image_array_matrix, oriented_image, voxels_of
+from HemoCAMLib.scene.bridge import Matrix, VtkObject, blank_oriented_image, image_array_matrix, voxels_of
 from HemoCAMLib.scene.segments import BINARY_LABELMAP
 from HemoCAMLib.scene.volume_grid import VolumeGrid
 
@@ -19,7 +19,7 @@ _SAME_VOXEL = 0.05
 
 def blank_label_map(grid: VolumeGrid) -> VtkObject:
     """A label map on a volume's grid without any label."""
-    return oriented_image(np.broadcast_to(np.uint8(0), grid.shape), grid.local, grid.first_ijk)
+    return blank_oriented_image(grid.shape, grid.local, grid.first_ijk)
 
 
 def covers(image: VtkObject, grid: VolumeGrid) -> bool:

@@ -23,9 +23,13 @@ from HemoCAMLib.scene.bridge import (
     voxels_of,
 )
 from HemoCAMLib.scene.segments import BINARY_LABELMAP, region_code_of
+from HemoCAMLib.scene.steps import Steps
 
 #: Label value of a segment without a voxel: no layer holds it.
 _NO_VALUE = 65535
+
+#: Planes that are looked through in one step.
+_BATCH = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +74,10 @@ class LabelNode:
         }
 
 
-def read_label_node(node: Node, reference_volume: Node | None = None, *, role: str = "truth") -> LabelNode:
+def read_label_node_steps(node: Node, reference_volume: Node | None = None, *, role: str = "truth") -> Steps[LabelNode]:
     """The label maps of a segmentation node or of a label map volume node.
+
+    Slicer turns surfaces into voxels in a single step.
 
     Args:
         node: left as it is; surfaces are turned into voxels in a copy.
@@ -84,7 +90,7 @@ def read_label_node(node: Node, reference_volume: Node | None = None, *, role: s
     if node.IsA("vtkMRMLSegmentationNode"):
         return _of_segmentation(node, reference_volume, role)
     if node.IsA("vtkMRMLLabelMapVolumeNode") and node.GetImageData() is not None:
-        return _of_label_map(node)
+        return (yield from _of_label_map_steps(node))
     raise InputRefused(
         f"{role.upper()}_NOT_SEGMENTATION",
         f"The {role} is neither a segmentation nor a label map.",
@@ -132,10 +138,15 @@ def _in_voxels(node: Node, reference_volume: Node | None, role: str) -> VtkObjec
     return copy
 
 
-def _of_label_map(node: Node) -> LabelNode:
+def _of_label_map_steps(node: Node) -> Steps[LabelNode]:
     image = node.GetImageData()
-    voxels = voxels_of(image)
-    values = [int(value) for value in np.unique(voxels) if value > 0]
+    voxels, found = voxels_of(image), set[int]()
+    for index, plane in enumerate(voxels):
+        if plane.any():
+            found.update(np.unique(plane).tolist())
+        if index % _BATCH == _BATCH - 1:
+            yield
+    values = sorted(int(value) for value in found if value > 0)
     names = _color_names(node, values)
     segments = tuple(SourceSegment(names.get(value, str(value)), value) for value in values)
     layer = Layer(voxels, volume_matrix(node) @ first_voxel(image), segments)

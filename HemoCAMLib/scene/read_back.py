@@ -19,11 +19,15 @@ from HemoCAMLib.measure.agreement.read import segmentation_of_source
 from HemoCAMLib.measure.agreement.resample import resample_nearest
 from HemoCAMLib.scene.bridge import Matrix, Node, linear_between
 from HemoCAMLib.scene.label_map import box_on_grid
-from HemoCAMLib.scene.node_layers import LabelNode, Layer, read_label_node
+from HemoCAMLib.scene.node_layers import LabelNode, Layer, read_label_node_steps
 from HemoCAMLib.scene.placement import Placement
+from HemoCAMLib.scene.steps import Steps, finish, in_background
 from HemoCAMLib.scene.volume_grid import RAS_TO_LPS
 
 Mapped = Mapping[str, str] | str | None
+
+#: Slices that are looked up in one step.
+_BATCH = 8
 
 
 def read_segmentation_node(
@@ -55,27 +59,53 @@ def read_segmentation_node(
             the same for ``PREDICTION``.
         UsageError: ``USAGE_MAP``.
     """
-    labels = read_label_node(node, volume_node, role=role)
+    return finish(
+        read_segmentation_node_steps(
+            node, volume_node, placement, geometry, mapping, role=role, ignore_unknown=ignore_unknown
+        )
+    )
+
+
+def read_segmentation_node_steps(
+    node: Node,
+    volume_node: Node,
+    placement: Placement,
+    geometry: SliceGeometry | None = None,
+    mapping: Mapped = None,
+    *,
+    role: str = "truth",
+    ignore_unknown: bool = False,
+) -> Steps[Segmentation]:
+    """The same in small steps."""
+    labels = yield from read_label_node_steps(node, volume_node, role=role)
     table, ignored = _table(labels, mapping, ignore_unknown)
     true = placement.grid.geometry if geometry is None else geometry
     to_volume = _between(node, volume_node)
-    on_grid = None if to_volume is None else _on_grid(labels, to_volume, placement)
-    source = _Source(labels, table, role)
+    on_grid = None if to_volume is None else (yield from _on_grid_steps(labels, to_volume, placement))
+    source, parts = _Source(labels, table, role), []
     if on_grid is not None:
-        found = source.combined([source.named(layer, voxels, true) for layer, voxels in on_grid], true)
+        for layer, voxels in on_grid:
+            parts.append((yield from source.named_steps(layer, voxels, true)))
+        found = yield from source.combined_steps(parts, true)
         local = placement.grid.local_geometry
         found = replace(found, file_geometry=_chosen(local, placement.places))
     else:
         to_frame = _to_frame(node, volume_node, placement, to_volume, role)
         layers, shared = _on_one_grid(labels.layers)
-        parts = [source.placed(layer, to_frame) for layer in layers]
-        found = source.combined(parts, true, None if shared else placement.run_shape)
+        for layer in layers:
+            parts.append((yield from source.placed_steps(layer, to_frame)))
+        found = yield from source.combined_steps(parts, true, None if shared else placement.run_shape)
     return replace(found, notes=(*found.notes, *ignored))
 
 
 def guess_mapping(node: Node) -> dict[str, str | None]:
     """What the labels of a node are taken for, for a table that the user can correct; None where that is unclear."""
-    labels = read_label_node(node)
+    return finish(guess_mapping_steps(node))
+
+
+def guess_mapping_steps(node: Node) -> Steps[dict[str, str | None]]:
+    """The same in small steps."""
+    labels = yield from read_label_node_steps(node)
     return labels.guessed()
 
 
@@ -88,17 +118,24 @@ class _Source:
         self._role = role
         self._has_meaning = labels.named or bool(table)
 
-    def named(self, layer: Layer, canonical: NDArray[Any], geometry: SliceGeometry) -> Segmentation:
+    def named_steps(self, layer: Layer, canonical: NDArray[Any], geometry: SliceGeometry) -> Steps[Segmentation]:
         """A layer's [slice, row, column] voxels as a segmentation."""
+        members, found = np.zeros(canonical.shape, np.uint8), None
+        for first in range(0, len(canonical), _BATCH):
+            # Most slices have no label; looking each voxel of a long scan up would take a second.
+            held = [index for index, plane in enumerate(canonical[first : first + _BATCH], first) if plane.any()]
+            if held:
+                found = self._named(layer, canonical[held], geometry)
+                members[held] = found.members
+            yield
+        return replace(found or self._named(layer, canonical[:0], geometry), members=members)
+
+    def _named(self, layer: Layer, canonical: NDArray[Any], geometry: SliceGeometry) -> Segmentation:
+        """Some slices; what the labels mean is the same for all."""
         dataset = self._labels.dataset if self._table is None and not self._labels.named else None
-        held = np.flatnonzero([plane.any() for plane in canonical])
-        # Most slices have no label; looking each voxel of a long scan up would take a second.
-        source = LabelSource("segmentation-node", canonical[held][None], geometry, layer.segments, self._has_meaning)
+        source = LabelSource("segmentation-node", canonical[None], geometry, layer.segments, self._has_meaning)
         try:
-            found = segmentation_of_source(source, self._table, dataset, role=self._role)
-            members = np.zeros(canonical.shape, np.uint8)
-            members[held] = found.members
-            return replace(found, members=members)
+            return segmentation_of_source(source, self._table, dataset, role=self._role)
         except InputRefused as error:
             if not error.code.endswith(("_LABELS", "_LABELS_AMBIGUOUS")):
                 raise
@@ -107,23 +144,26 @@ class _Source:
                 error.code, error.message, "Say for each label which hemorrhage it is.", error.detail
             ) from error
 
-    def placed(self, layer: Layer, to_frame: Matrix) -> Segmentation:
+    def placed_steps(self, layer: Layer, to_frame: Matrix) -> Steps[Segmentation]:
         """A layer on its own grid, in the space of the analysis."""
         shape = layer.voxels.shape
         grid = grid_from_affine((shape[0], shape[1], shape[2]), RAS_TO_LPS @ to_frame @ layer.to_ras)
         turn = reorientation_of(grid)
         geometry, own = canonical_geometry(grid, turn, float(np.linalg.norm(grid.step_k_mm)))
-        return self.named(layer, own.to_canonical(layer.voxels), geometry)
+        return (yield from self.named_steps(layer, own.to_canonical(layer.voxels), geometry))
 
-    def combined(
+    def combined_steps(
         self, parts: list[Segmentation], geometry: SliceGeometry, shape: tuple[int, int, int] | None = None
-    ) -> Segmentation:
+    ) -> Steps[Segmentation]:
         """All layers in one; with a shape each is resampled to the run's slices first."""
         if not parts:
             rows_columns = (1, 1) if shape is None else shape[1:]
             return Segmentation(np.zeros((geometry.slice_count, *rows_columns), np.uint8), geometry)
         if shape is not None:
-            members = [resample_nearest(part, geometry, shape).members for part in parts]
+            members = []
+            for part in parts:
+                resampled = yield from in_background(resample_nearest, part, geometry, shape)
+                members.append(resampled.members)
             note = "The segments lie on several grids: each was resampled to the scan's voxels, nearest neighbour."
             parts = [replace(part, members=one, geometry=geometry) for part, one in zip(parts, members, strict=True)]
             parts[0] = replace(parts[0], notes=(note, *parts[0].notes))
@@ -131,7 +171,11 @@ class _Source:
         targets = {name: target for part in parts for name, target in part.mapping.items()}
         # What one layer holds says nothing about what the others tell apart.
         told = told_subtypes(set(targets.values())) if self._has_meaning else first.subtypes
-        together = np.bitwise_or.reduce([part.members for part in parts]) if len(parts) > 1 else first.members
+        together = first.members
+        for part in parts[1:]:
+            for start in range(0, len(together), _BATCH):
+                together[start : start + _BATCH] |= part.members[start : start + _BATCH]
+                yield
         return replace(
             first,
             members=together,
@@ -181,7 +225,9 @@ def _to_frame(node: Node, volume_node: Node, placement: Placement, to_volume: Ma
     return to_world
 
 
-def _on_grid(labels: LabelNode, to_volume: Matrix, placement: Placement) -> list[tuple[Layer, NDArray[Any]]] | None:
+def _on_grid_steps(
+    labels: LabelNode, to_volume: Matrix, placement: Placement
+) -> Steps[list[tuple[Layer, NDArray[Any]]] | None]:
     """Every layer with its voxels in the run's [slice, row, column]; None where one has a grid of its own."""
     grid = placement.grid
     found = []
@@ -198,6 +244,7 @@ def _on_grid(labels: LabelNode, to_volume: Matrix, placement: Placement) -> list
                 # It lies elsewhere: no truth without hemorrhage, but one of another place.
                 return None
         found.append((layer, placement.run_slices(grid.to_canonical(whole))))
+        yield
     return found
 
 

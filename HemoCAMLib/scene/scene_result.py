@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from HemoCAMLib.measure.agreement.structures import BIT, Members
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
 from HemoCAMLib.run.result import Result
@@ -33,9 +32,13 @@ from HemoCAMLib.scene.result_nodes import (
 )
 from HemoCAMLib.scene.run_labels import RunLabels
 from HemoCAMLib.scene.segmentation_writer import SegmentationWriter, new_segmentation_node
+from HemoCAMLib.scene.steps import Steps, finish
 from HemoCAMLib.scene.tables import write_slice_table, write_volume_table
 from HemoCAMLib.scene.volume_grid import VolumeGrid
-from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
+from HemoCAMLib.subtypes import CLASS_NAMES
+
+#: Slices of a label map that are taken at once, and values of maps: a hundredth of a second.
+_BATCH, _BATCH_VALUES = 16, 1 << 20
 
 
 class SceneResult(ResultNodes):
@@ -126,13 +129,20 @@ class SceneResult(ResultNodes):
         Raises:
             InputRefused: ``CT_OTHER_SERIES``, the run is of another scan.
         """
+        return finish(cls.open_run_steps(volume_node, grid, result, name=name))
+
+    @classmethod
+    def open_run_steps(
+        cls, volume_node: Node, grid: VolumeGrid, result: Result, *, name: str = ""
+    ) -> Steps[SceneResult]:
+        """The same in small steps; given up in the middle, nothing stays in the scene."""
         scan = result.fields["input"]
         shape = (int(scan["slices"]), int(scan["rows"]), int(scan["columns"]))
         positions = np.array([entry["origin_lps_mm"] for entry in result.slices])
         run = RunFolder(result.folder)
         opened = cls.start(volume_node, grid, run, shape, classes=result.classes, positions_lps_mm=positions, name=name)
         try:
-            opened.complete(result)
+            yield from opened.completing(result)
         except BaseException:
             opened.remove()
             raise
@@ -183,11 +193,10 @@ class SceneResult(ResultNodes):
         Raises:
             WorkerFailed: ``WORKER_INCOMPLETE``, the run folder is damaged.
         """
-        for _ in self.completing(result):
-            pass
+        finish(self.completing(result))
         return self.is_open and self.record.state == "complete"
 
-    def completing(self, result: Result) -> Iterator[None]:
+    def completing(self, result: Result) -> Steps[None]:
         """The same in small steps: a panel takes the next one whenever its event loop has had a turn.
 
         It ends early where the result is gone by then.
@@ -208,9 +217,17 @@ class SceneResult(ResultNodes):
         for name in writer.found:
             if not self.is_open:
                 return
-            # One class after the other: a run of another method may hold large maps of all.
-            maps.put(0, np.moveaxis(result.activation, 1, 0), [name])
-            maps.update()
+            # A few slices of one class at a time: a run of another method may hold large maps of all.
+            stored = np.moveaxis(result.activation, 1, 0)
+            count = max(1, _BATCH_VALUES // stored[0, 0].size)
+            for first in range(0, len(stored), count):
+                if not self.is_open:
+                    return
+                maps.put(first, stored[first : first + count], [name])
+                yield
+            yield from maps.update_steps()
+            if not self.is_open:
+                return
             self._adopt_maps()
             yield
         if not self.is_open:
@@ -230,12 +247,32 @@ class SceneResult(ResultNodes):
             numbers: as :func:`~HemoCAMLib.scene.tables.write_volume_table` takes them.
             slices: as in ``result.json``.
         """
+        return finish(self.show_labels_steps(labels, numbers, slices))
+
+    def show_labels_steps(
+        self, labels: NDArray[np.uint8], numbers: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]
+    ) -> Steps[bool]:
+        """The same in small steps; everything is drawn anew after the last."""
+        for first in range(0, len(labels), _BATCH):
+            if not self.put_labels(first, labels[first : first + _BATCH]):
+                return False
+            yield
+        return self.show_numbers(numbers, slices)
+
+    def put_labels(self, first: int, labels: NDArray[np.uint8]) -> bool:
+        """Takes labels [slices, rows, columns] of slices that follow each other; :meth:`show_numbers` shows them."""
         if not self.is_open:
             return False
         if self._writer is None:
             self._writer = SegmentationWriter(self.segmentation, self.placement)
-        self._writer.put(0, labels)
-        self._writer.update()
+        return self._writer.put(first, labels)
+
+    def show_numbers(self, numbers: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> bool:
+        """Shows the labels that were put, and the numbers of them; arguments as of :meth:`show_labels`."""
+        if not self.is_open:
+            return False
+        if self._writer is not None:
+            self._writer.update()
         self._write_tables(slices, numbers)
         return True
 
@@ -263,13 +300,3 @@ class SceneResult(ResultNodes):
             write_slice_table(table, slices)
         for table in self.nodes(VOLUMES_TABLE) if numbers else ():
             write_volume_table(table, numbers or {}, slices)
-
-
-def labels_of_members(members: Members) -> NDArray[np.uint8]:
-    """A label map 0-5 of voxels that say which subtypes they are; the first of the tables where several are."""
-    codes = np.arange(256)
-    lookup = np.zeros(256, np.uint8)
-    for subtype in reversed(SUBTYPES):
-        lookup[codes & BIT[subtype.name] > 0] = subtype.label
-    labels: NDArray[np.uint8] = lookup[members]
-    return labels

@@ -43,7 +43,7 @@ from HemoCAMLib.scene import (
     write_agreement_table,
     write_slice_agreement_table,
 )
-from HemoCAMLib.scene.scene_result import labels_of_members
+from HemoCAMLib.scene.edited import labels_of_members
 from HemoCAMLib.subtypes import SUBTYPE_NAMES, SUBTYPES
 
 pytestmark = pytest.mark.slicer_core
