@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from HemoCAMLib.model.calibration import Calibration
 from HemoCAMLib.model.half_precision import HalfPrecision
 from HemoCAMLib.model.metadata_reader import SCHEMA, read_fields
 from HemoCAMLib.model.stacks import STACK_DEPTH, StackSettings
@@ -48,6 +49,7 @@ class BundleMetadata:
         training_range: by statistic of :mod:`HemoCAMLib.quality` the lowest and the highest value of the training
             scans; empty where it was not measured.
         half_precision: what half precision was found to change, one record for each type and kind of device.
+        calibration: how class logits become probabilities; None for their sigmoid alone.
         weights_sha256: of the weights file, lower-case hexadecimal; empty only before the bundle is written.
         authors: who made it.
         copyright: and under which licence it may be used.
@@ -78,6 +80,7 @@ class BundleMetadata:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training_range: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     half_precision: tuple[HalfPrecision, ...] = ()
+    calibration: Calibration | None = None
     weights_sha256: str = ""
     authors: str = ""
     copyright: str = ""
@@ -106,6 +109,7 @@ class BundleMetadata:
             "minimum_volume_ml": self.minimum_volume_ml,
             **({} if self.mask_rule is None else {"mask_rule": _plain(self.mask_rule)}),
             **({} if self.refinement is None else {"refinement": _plain(self.refinement)}),
+            **({} if self.calibration is None else {"calibration": self.calibration.as_dict()}),
             "training_data": _plain(self.training_data),
             "metrics": _plain(self.metrics),
             "training_range": _plain(self.training_range),

@@ -7,6 +7,7 @@ from typing import Any
 
 from HemoCAMLib.errors import ModelRefused
 from HemoCAMLib.model.architecture import check_architecture
+from HemoCAMLib.model.calibration import Calibration
 from HemoCAMLib.model.fields import Fields
 from HemoCAMLib.model.half_precision import HalfPrecision
 from HemoCAMLib.model.stacks import STACK_DEPTH
@@ -66,6 +67,7 @@ def read_fields(values: object) -> dict[str, Any]:
         "metrics": dict(ours.table("metrics").values),
         "training_range": _training_range(ours),
         "half_precision": _half_precision(ours),
+        "calibration": _calibration(ours, subtypes),
         "weights_sha256": _matching(ours, "weights_sha256", _SHA256, "must be 64 lower-case hexadecimal digits"),
         "authors": bundle.text("authors", optional=True),
         "copyright": bundle.text("copyright", optional=True),
@@ -92,6 +94,7 @@ _HEMOCAM_FIELDS = (
     "metrics",
     "training_range",
     "half_precision",
+    "calibration",
     "intended_use",
     "weights_sha256",
 )
@@ -157,6 +160,12 @@ def _half_precision(ours: Fields) -> tuple[HalfPrecision, ...]:
         return ()
     records = Fields(dict(_by_index(ours.items("half_precision"))), ours.name_of("half_precision"))
     return tuple(HalfPrecision.from_fields(records.table(index)) for index in records.values)
+
+
+def _calibration(ours: Fields, classes: tuple[str, ...]) -> Calibration | None:
+    if ours.values.get("calibration") is None:
+        return None
+    return Calibration.from_fields(ours.table("calibration"), classes)
 
 
 def _training_data(ours: Fields) -> tuple[dict[str, Any], ...]:

@@ -107,6 +107,8 @@ def _open_state(
     """The state to work under; throws away slices that were analysed under another one."""
     former = RunState.load(folder)
     question = {"map": MapSettings.from_dict(job.map).as_dict(), "mask": settings.as_dict()}
+    if bundle.metadata.calibration is not None:
+        question["calibration"] = bundle.metadata.calibration.as_dict()
     state = RunState(scan_fingerprint(ct), bundle.metadata.weights_sha256, question)
     parts = (folder.probabilities_path, folder.activation_path, folder.brain_path, folder.raw_labels_path)
     keeps = state.same_answer(former) and all(path.is_file() for path in parts)

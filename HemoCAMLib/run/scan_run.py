@@ -8,13 +8,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 
 from HemoCAMLib.ct import HeadCT
 from HemoCAMLib.errors import Cancelled, out_of_memory
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle, SliceStacker
+from HemoCAMLib.model.calibration import class_probabilities
 from HemoCAMLib.run.compute import Compute, ran_out_of_memory
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.map_settings import MapSettings
@@ -116,7 +116,8 @@ class ScanRun:
                 raise
             self._fall_back()
             return False
-        probabilities = (1 / (1 + np.exp(-logits.astype(np.float64)))).astype(np.float32)
+        metadata = self._bundle.metadata
+        probabilities = class_probabilities(logits, metadata.subtypes, metadata.calibration)
         with self._reporter.timed("wait_for_masks"):
             self._desk.take(batch.start, probabilities, maps)
         return True
@@ -139,8 +140,10 @@ class ScanRun:
             network = self._networks.get(self._bundle, self._compute.device)
             openvino = self._compute.backend == "openvino"
             trunk = self._networks.openvino_trunk(self._bundle, self._compute) if openvino else None
-            classes = self._bundle.metadata.subtypes
-            mapper = SliceMapper(network, classes, self._maps, self._settings, self._compute, trunk)
+            metadata = self._bundle.metadata
+            mapper = SliceMapper(
+                network, metadata.subtypes, self._maps, self._settings, self._compute, trunk, metadata.calibration
+            )
         self._reporter.emit({"event": "model", **model_record(self._bundle), **self._compute.to_dict()})
         return mapper
 

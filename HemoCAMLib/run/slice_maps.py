@@ -14,6 +14,7 @@ from HemoCAMLib.cam import Explainer, LayerPass, maps
 from HemoCAMLib.errors import WorkerFailed
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.mask.settings import NEVER_CALLED
+from HemoCAMLib.model.calibration import Calibration
 from HemoCAMLib.model.registry import Network
 from HemoCAMLib.run.compute import Compute
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT, MapSettings
@@ -35,6 +36,7 @@ class SliceMapper:
         compute: device and precision.
         trunk: what runs in place of ``network.trunk`` where maps need no gradient; it takes stacks in the usual order
             of their values, torch's own is faster with channels last.
+        calibration: of the model's probabilities, which the gates are meant for.
 
     Raises:
         UsageError: there is no such method, layer or fusion (``USAGE_CAM_*``).
@@ -49,12 +51,18 @@ class SliceMapper:
         mask: MaskSettings,
         compute: Compute,
         trunk: Callable[[Tensor], Tensor] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self._network, self._settings, self._compute = network, settings, compute
         self._trunk = trunk or network.trunk
         self._layout = torch.channels_last if trunk is None else torch.contiguous_format
         gates = dict(zip(SUBTYPE_NAMES, mask.class_thresholds, strict=True))
         self._gates = None if settings.explain == "all" else [gates.get(name, NEVER_CALLED) for name in classes]
+        self._logit_gates = self._gates
+        if self._gates is not None and calibration is not None:
+            named = zip(classes, self._gates, strict=True)
+            # A hair lower: a slice that is called must have its map, whatever rounding says.
+            self._logit_gates = [calibration.uncalibrated(name, gate) * (1 - 1e-6) for name, gate in named]
         self._explainer: Explainer | None = None
         if not settings.is_default:
             layers = list(settings.layers) or None
@@ -98,7 +106,7 @@ class SliceMapper:
 
     def _explained(self, explainer: Explainer, stacks: Tensor) -> tuple[NDArray[np.float32], Maps]:
         explanation = explainer.run(stacks)
-        found = explanation.maps(self._settings.method, gates=self._gates, fusion=self._settings.fusion or None)
+        found = explanation.maps(self._settings.method, gates=self._logit_gates, fusion=self._settings.fusion or None)
         # Single precision: gradients at early layers are too small for half.
         values: NDArray[np.float32] = found.values.detach().float().cpu().numpy()
         values[~found.wanted.numpy()] = np.nan
