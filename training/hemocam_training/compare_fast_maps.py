@@ -2,7 +2,7 @@
 
     python -m hemocam_training.compare_fast_maps --model RUN/bundle --out MAPS
 
-Writes ``agreement.json`` beside the scores of :mod:`hemocam_training.benchmark_cams`, which puts it on its page:
+Writes ``agreement.json`` beside the scores of ``hemocam-train benchmark-cams``, which puts it on its page:
 correlation of the two maps of a slice and class over positions, at each layer, on the same slices as the benchmark's
 subset.
 """
@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hemocam_training.benchmark_cams import BenchmarkOptions
-from hemocam_training.cam_benchmark.compare import Comparison
-from hemocam_training.cam_benchmark.maps import slice_maps
-from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
-from hemocam_training.phantoms import make_phantom
+from hemocam_training.experiments.cam_benchmark.bundles import BenchmarkOptions
+from hemocam_training.experiments.cam_benchmark.compare import Comparison
+from hemocam_training.experiments.cam_benchmark.maps import slice_maps
+from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice, bleeding_slices, scans_of
 from HemoCAMLib.cam import Explainer
 from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.registry import load_network
@@ -83,8 +82,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     options = BenchmarkOptions(test_scans=chosen.test_scans)
-    phantoms = (make_phantom(seed) for seed in range(*options.test_seeds))
-    slices = list(bleeding_slices(phantoms, options.slices_per_scan))[:: chosen.step]
+    slices = list(bleeding_slices(scans_of(options.test_source), options.slices_per_scan))[:: chosen.step]
     rows = agreement(chosen.model, slices, chosen.layers)
     chosen.out.mkdir(parents=True, exist_ok=True)
     (chosen.out / "agreement.json").write_text(

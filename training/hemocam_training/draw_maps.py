@@ -3,7 +3,7 @@
     python -m hemocam_training.draw_maps --model RUN/bundle --scores MAPS --out docs/images --name classifier \\
         --negative PATH_OF_A_DICOM_FOLDER
 
-Best layers and thresholds are those of ``scores.csv`` in the folder that :mod:`hemocam_training.benchmark_cams` wrote.
+Best layers and thresholds are those of ``scores.csv`` in the folder that ``hemocam-train benchmark-cams`` wrote.
 The phantom slice is not chosen by its looks: of the held-out slices with an intraparenchymal hemorrhage and nothing
 else it is the one whose lesion has the median area. Of the negative scan it is the slice that the model finds most
 suspicious.
@@ -22,13 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hemocam_training.benchmark_cams import BenchmarkOptions
-from hemocam_training.cam_benchmark.compare import LAYERLESS
-from hemocam_training.cam_benchmark.figures import Panel, draw_panels
-from hemocam_training.cam_benchmark.maps import slice_maps
-from hemocam_training.cam_benchmark.masks import map_mask, score_image
-from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
-from hemocam_training.phantoms import make_phantom
+from hemocam_training.experiments.cam_benchmark.bundles import BenchmarkOptions
+from hemocam_training.experiments.cam_benchmark.compare import LAYERLESS
+from hemocam_training.experiments.cam_benchmark.figures import Panel, draw_panels
+from hemocam_training.experiments.cam_benchmark.maps import slice_maps
+from hemocam_training.experiments.cam_benchmark.masks import map_mask, score_image
+from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice, bleeding_slices, scans_of
 from hemocam_training.train_shipped import ARCHITECTURE as LSE_UNET
 from HemoCAMLib.cam import Explainer
 from HemoCAMLib.ct import read_head_ct
@@ -124,7 +123,7 @@ def methods_figure(any_map: AnyMaps, best: Sequence[Chosen], one: BenchmarkSlice
         below.append(Panel(f"mask, Dice {dice:.2f}", mask=mask))
     panels, columns = in_rows(above, below)
     draw_panels(
-        hu, truth, panels, out, columns=columns, note=f"phantom {one.seed}, slice {one.index + 1}; per-image scale"
+        hu, truth, panels, out, columns=columns, note=f"phantom {one.scan}, slice {one.index + 1}; per-image scale"
     )
 
 
@@ -153,7 +152,7 @@ def layers_figure(any_map: AnyMaps, scores: Sequence[Chosen], one: BenchmarkSlic
         panels,
         out,
         columns=len(methods),
-        note=f"phantom {one.seed}, slice {one.index + 1}; per-image scale; truth outlined",
+        note=f"phantom {one.scan}, slice {one.index + 1}; per-image scale; truth outlined",
     )
 
 
@@ -229,7 +228,7 @@ def segmentation_figure(network: nn.Module, settings: StackSettings, one: Benchm
         for layer in layers:
             values = explanation.maps(method, [number], layer=layer, mask=chosen).values[0, 0].numpy()
             panels.append(Panel(f"{method} {layer.removeprefix('network.').replace('encoder.body.', '')}", values))
-    slice_name = f"phantom {one.seed}, slice {one.index + 1}; truth outlined" if truth.any() else "no hemorrhage"
+    slice_name = f"phantom {one.scan}, slice {one.index + 1}; truth outlined" if truth.any() else "no hemorrhage"
     draw_panels(one.hu[1], truth, panels, out, columns=1 + len(layers), note=f"{slice_name}; {name}; per-image scale")
 
 
@@ -246,7 +245,7 @@ def suspicious_slice(network: nn.Module, settings: StackSettings, path: Path) ->
     around = np.clip([index - 1, index, index + 1], 0, len(hu) - 1)
     labels = np.zeros(hu.shape[1:], np.uint8)
     area = scan.geometry.pixel_area_mm2
-    return BenchmarkSlice(0, index, hu[around], labels, brain.slice(index, hu[index]), area), float(
+    return BenchmarkSlice("", "", index, hu[around], labels, brain.slice(index, hu[index]), area), float(
         probabilities[index]
     )
 
@@ -290,8 +289,7 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     options = BenchmarkOptions(test_scans=chosen.test_scans)
-    phantoms = (make_phantom(options.first_seed + k) for k in range(options.test_scans))
-    slices = list(bleeding_slices(phantoms, options.slices_per_scan))
+    slices = list(bleeding_slices(scans_of(options.test_source), options.slices_per_scan))
     scores = read_scores(chosen.scores / "scores.csv")
     draw(chosen.model, scores, slices, chosen.out, chosen.name, chosen.negative)
 

@@ -3,7 +3,7 @@
     python -m hemocam_training.train_classifier --cache CACHE --out RUN --encoder tf_efficientnetv2_b0 \\
         --stages 128:9:32:2e-3 256:17:16:1.2e-3 384:10:8:6e-4
 
-It is the network of the CAM benchmark (:mod:`hemocam_training.benchmark_cams`): nothing in it was made for maps.
+It is the network of the CAM benchmark (``hemocam-train benchmark-cams``): nothing in it was made for maps.
 Each stage is ``size:minutes:batch:learning_rate``, and each starts from the one before; small images first, as
 EfficientNetV2 itself was trained. ``--encoder-of`` begins with the encoder of an LSE-UNet bundle (the same
 architecture, learned from the same kind of labels), which saves most of the time. Every stage leaves

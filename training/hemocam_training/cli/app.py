@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from HemoCAMLib import __version__
-from HemoCAMLib.cli.options import AsJson
+from HemoCAMLib.cli.options import AsJson, Model
 
 app = typer.Typer(
     name="hemocam-train",
@@ -162,3 +162,36 @@ def experiment(
     from hemocam_training.cli.experiments import run
 
     run(name, out, config, data or [], root or [], quick=quick, overwrite=overwrite, as_json=as_json)
+
+
+@app.command("benchmark-cams")
+def benchmark_cams(
+    model: Model,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the tables.", show_default=False)],
+    methods: Annotated[
+        list[str] | None, typer.Option("--method", help="Map method; may be repeated.", show_default="all")
+    ] = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option("--layer", help="Preset or module; may be repeated.", show_default="[-1] [-2] [-3]"),
+    ] = None,
+    rules: Annotated[
+        list[str] | None,
+        typer.Option("--rule", help="otsu@brain, percentile:90 …; may be repeated.", show_default="seven of them"),
+    ] = None,
+    tuning_scans: Annotated[int, typer.Option(min=1, help="Phantoms that thresholds are chosen on.")] = 28,
+    test_scans: Annotated[int, typer.Option(min=1, help="Phantoms that are scored.")] = 40,
+    slices_per_scan: Annotated[int, typer.Option(min=1, help="Bleeding slices of each, drawn by chance.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 2,
+    add: Annotated[bool, typer.Option("--add", help="Keep what the folder holds of other methods and layers.")] = False,
+    page: Annotated[Path | None, typer.Option(help="Page whose marked tables are replaced.")] = None,
+    name: Annotated[str, typer.Option(help="Of the model in the page's marks.")] = "classifier",
+    quick: Annotated[bool, typer.Option("--quick", help="A few slices, to see that everything runs.")] = False,
+) -> None:
+    """Compare activation map methods, layers and mask rules of a model on held-out phantoms."""
+    from hemocam_training.cli.experiments import compare_maps
+
+    compare_maps(
+        model, out, methods, layers, rules, tuning_scans, test_scans, slices_per_scan, threads,
+        add=add, page=page, name=name, quick=quick,
+    )  # fmt: skip

@@ -12,6 +12,7 @@ from hemocam_training.datasets import ScanIndex
 from hemocam_training.experiments.catalogue import EXPERIMENTS, DataSource, run_experiment
 from HemoCAMLib.cli.streams import messages, output, write_json
 from HemoCAMLib.errors import UsageError
+from HemoCAMLib.model.shipped import find_model
 
 
 def list_experiments(*, as_json: bool) -> None:
@@ -58,3 +59,41 @@ def run(
         write_json({"experiment": name, "quick": quick, "page": str(page)})
         return
     output().print(f"The report is {page}.")
+
+
+def compare_maps(
+    model: str,
+    out: Path,
+    methods: Sequence[str] | None,
+    layers: Sequence[str] | None,
+    rules: Sequence[str] | None,
+    tuning_scans: int,
+    test_scans: int,
+    slices_per_scan: int,
+    threads: int,
+    *,
+    add: bool,
+    page: Path | None,
+    name: str,
+    quick: bool,
+) -> None:
+    """Compare activation maps of a bundle on phantoms and print the tables."""
+    from hemocam_training.experiments.cam_benchmark.bundles import BenchmarkOptions, run_benchmark
+    from hemocam_training.experiments.cam_benchmark.compare import Comparison
+
+    comparison = Comparison(
+        tuple(methods or Comparison.methods),
+        tuple(layers or Comparison.layers),
+        tuple(dict.fromkeys(("fixed", *(rules or Comparison.rules)))),
+    )
+    options = BenchmarkOptions(comparison, tuning_scans, test_scans, slices_per_scan=slices_per_scan, threads=threads)
+    tables = run_benchmark(
+        find_model(model),
+        options.quick() if quick else options,
+        out,
+        add=add,
+        page=page,
+        name=name,
+        progress=lambda text: messages().print(Text(text)),
+    )
+    output().print(Text(tables))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hemocam_training.cam_benchmark.slices import BenchmarkSlice
+from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice
 from HemoCAMLib.cam import Explainer
 from HemoCAMLib.errors import ModelRefused
 from HemoCAMLib.model.stacks import StackSettings

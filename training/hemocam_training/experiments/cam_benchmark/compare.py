@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from hemocam_training.cam_benchmark.maps import SliceMaps, slice_maps
-from hemocam_training.cam_benchmark.masks import ABSOLUTE, best_threshold, dice_curve, map_mask, score_image
-from hemocam_training.cam_benchmark.scores import Estimate, SliceScore, score_mask, summarise
-from hemocam_training.cam_benchmark.slices import BenchmarkSlice
+from hemocam_training.experiments.bootstrap import Estimate
+from hemocam_training.experiments.cam_benchmark.maps import SliceMaps, slice_maps
+from hemocam_training.experiments.cam_benchmark.masks import ABSOLUTE, best_threshold, dice_curve, map_mask, score_image
+from hemocam_training.experiments.cam_benchmark.scores import SliceScore, score_mask, summarise
+from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice
 from HemoCAMLib.cam import Explainer
 from HemoCAMLib.model.stacks import StackSettings
 from HemoCAMLib.subtypes import ANY
@@ -115,12 +116,12 @@ def compare(
         network: from a bundle.
         settings: of its input.
         comparison: what.
-        tuning: slices of phantoms that are not among the test's.
+        tuning: slices of patients who are not among the test's.
         test: slices to score.
         progress: told what is done.
     """
     if not tuning or not test:
-        raise ValueError("none of these phantoms bleeds: take more of them")
+        raise ValueError("none of these scans bleeds: take more of them")
     rows = []
     every = {name: comparison.slow_step if name in comparison.slow else 1 for name in comparison.methods}
     for layer in comparison.layers:
@@ -172,7 +173,7 @@ def _rows(
             peak = truth[np.unravel_index(int(np.argmax(np.where(one.brain, image, -1))), truth.shape)]
             for rule in comparison.rules:
                 mask = map_mask(activation_map, one.brain, rule, _threshold(thresholds, rule, name) or 0.0)
-                score = score_mask(one.seed, mask, truth, one.pixel_area_mm2, peak_inside=bool(peak))
+                score = score_mask(one.patient, mask, truth, one.pixel_area_mm2, peak_inside=bool(peak))
                 for part in parts:
                     scores[name, rule, part].append(score)
     milliseconds = float(np.median([found.milliseconds for found in maps]))
@@ -185,7 +186,7 @@ def _rows(
             part,
             _threshold(thresholds, rule, name),
             len(each),
-            len({score.seed for score in each}),
+            len({score.patient for score in each}),
             milliseconds,
             summarise(each, comparison.draws),
         )

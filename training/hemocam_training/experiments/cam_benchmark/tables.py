@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hemocam_training.cam_benchmark.compare import LAYERLESS, Row
-from hemocam_training.cam_benchmark.scores import MEASURES, Estimate
+from hemocam_training.experiments.bootstrap import Estimate
+from hemocam_training.experiments.cam_benchmark.compare import LAYERLESS, Row
+from hemocam_training.experiments.cam_benchmark.scores import MEASURES
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
 #: Measures of a table of methods by layers, and how they are called there.

@@ -1,7 +1,7 @@
 """How well each activation map method localises: methods × layers × mask rules on held-out phantoms.
 
-    python -m hemocam_training.benchmark_cams --model RUN/bundle --out MAPS
-    python -m hemocam_training.benchmark_cams --model RUN/bundle --out MAPS --quick
+    hemocam-train benchmark-cams RUN/bundle --out MAPS
+    hemocam-train benchmark-cams RUN/bundle --out MAPS --quick
 
 Only slices with hemorrhage are scored, and each map of a class only where the slice shows that class: this is about
 where, not about whether. Fixed thresholds are chosen per method, layer and class on phantoms that are not scored.
@@ -13,23 +13,21 @@ Writes ``scores.csv`` (everything), ``tables.md`` (methods by layers, as in the 
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hemocam_training.cache import TEST_SEED
-from hemocam_training.cam_benchmark.compare import Comparison, Row, compare
-from hemocam_training.cam_benchmark.page import fill_page, report_parts
-from hemocam_training.cam_benchmark.slices import BenchmarkSlice, bleeding_slices
-from hemocam_training.cam_benchmark.tables import read_csv, write_csv
-from hemocam_training.export_shipped import TUNING_SEED
-from hemocam_training.phantoms import make_phantom
+from hemocam_training.experiments.cam_benchmark.compare import Comparison, Row, compare
+from hemocam_training.experiments.cam_benchmark.page import fill_page, report_parts
+from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice, bleeding_slices, scans_of
+from hemocam_training.experiments.cam_benchmark.tables import read_csv, write_csv
+from hemocam_training.scan_sources import PhantomSource
+from hemocam_training.seeds import TEST_SEED, TUNING_SEED
 from HemoCAMLib.cam import method_names
 from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.registry import load_network
@@ -55,9 +53,9 @@ class BenchmarkOptions:
     threads: int = 2
 
     @property
-    def test_seeds(self) -> tuple[int, int]:
-        """First seed of the test phantoms, and the one after the last."""
-        return self.first_seed, self.first_seed + self.test_scans
+    def test_source(self) -> PhantomSource:
+        """The test phantoms."""
+        return PhantomSource(self.first_seed, self.test_scans)
 
     def quick(self) -> BenchmarkOptions:
         """The same with so little that it only shows that everything runs."""
@@ -72,8 +70,10 @@ class BenchmarkOptions:
 
 def benchmark_slices(options: BenchmarkOptions) -> tuple[list[BenchmarkSlice], list[BenchmarkSlice]]:
     """Slices for tuning and slices to score; no phantom is in both, or was trained on."""
-    seeds = range(TUNING_SEED, TUNING_SEED + options.tuning_scans), range(*options.test_seeds)
-    tuning, test = (list(bleeding_slices(map(make_phantom, each), options.slices_per_scan)) for each in seeds)
+    tuning, test = (
+        list(bleeding_slices(scans_of(source), options.slices_per_scan))
+        for source in (PhantomSource(TUNING_SEED, options.tuning_scans), options.test_source)
+    )
     return tuning, test
 
 
@@ -81,6 +81,7 @@ def benchmark(
     bundle: ModelBundle,
     options: BenchmarkOptions,
     slices: tuple[Sequence[BenchmarkSlice], Sequence[BenchmarkSlice]] | None = None,
+    progress: Callable[[str], None] = print,
 ) -> list[Row]:
     """The comparison for one model.
 
@@ -88,6 +89,7 @@ def benchmark(
         bundle: any architecture whose classes are :data:`~HemoCAMLib.subtypes.CLASS_NAMES`.
         options: what.
         slices: from :func:`benchmark_slices`, where several models share them.
+        progress: told what is done.
     """
     torch.set_num_threads(options.threads)
     network = load_network(bundle)
@@ -99,7 +101,7 @@ def benchmark(
         options.registered,
         tuning,
         test,
-        lambda text: print(f"{(time.monotonic() - start) / 60:5.1f} min  {text}", flush=True),
+        lambda text: progress(f"{(time.monotonic() - start) / 60:5.1f} min  {text}"),
     )
 
 
@@ -144,42 +146,36 @@ def settings_of(bundle: ModelBundle, options: BenchmarkOptions, rows: Sequence[R
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare activation map methods on held-out phantoms")
-    parser.add_argument("--model", type=ModelBundle.open, required=True, help="bundle")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--methods", nargs="+", default=list(Comparison.methods))
-    parser.add_argument("--layers", nargs="+", default=list(Comparison.layers), help="presets such as [-3], or modules")
-    parser.add_argument("--rules", nargs="+", default=list(Comparison.rules), help="fixed, otsu@brain, percentile:90 …")
-    parser.add_argument("--tuning-scans", type=int, default=BenchmarkOptions.tuning_scans)
-    parser.add_argument("--test-scans", type=int, default=BenchmarkOptions.test_scans)
-    parser.add_argument("--slices-per-scan", type=int, default=BenchmarkOptions.slices_per_scan)
-    parser.add_argument("--threads", type=int, default=BenchmarkOptions.threads)
-    parser.add_argument("--add", action="store_true", help="keep what the folder holds of other methods and layers")
-    parser.add_argument("--page", type=Path, help="a page whose marked tables are replaced")
-    parser.add_argument("--name", default="classifier", help="of the model in the page's marks")
-    parser.add_argument("--quick", action="store_true", help="a few slices, to see that everything runs")
-    chosen = parser.parse_args()
-    options = BenchmarkOptions(
-        Comparison(tuple(chosen.methods), tuple(chosen.layers), tuple(dict.fromkeys(("fixed", *chosen.rules)))),
-        chosen.tuning_scans,
-        chosen.test_scans,
-        slices_per_scan=chosen.slices_per_scan,
-        threads=chosen.threads,
-    )
-    options = options.quick() if chosen.quick else options
-    rows = benchmark(chosen.model, options)
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    if chosen.add and (chosen.out / "scores.csv").exists():
-        rows = merged(read_csv(chosen.out / "scores.csv"), rows)
-    settings = settings_of(chosen.model, options, rows)
-    write_csv(rows, chosen.out / "scores.csv")
-    (chosen.out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    (chosen.out / "tables.md").write_text(report(rows, settings), encoding="utf-8")
-    print(report(rows, settings))
-    if chosen.page:
-        fill_page(chosen.page, chosen.name, chosen.out)
+def run_benchmark(
+    bundle: ModelBundle,
+    options: BenchmarkOptions,
+    out: Path,
+    *,
+    add: bool = False,
+    page: Path | None = None,
+    name: str = "classifier",
+    progress: Callable[[str], None] = print,
+) -> str:
+    """Compares, writes the folder and gives the tables as Markdown.
 
-
-if __name__ == "__main__":
-    main()
+    Args:
+        bundle: the model.
+        options: what.
+        out: for ``scores.csv``, ``tables.md`` and ``settings.json``.
+        add: keep what the folder holds of other methods and layers.
+        page: a page whose marked tables are replaced.
+        name: of the model in the page's marks.
+        progress: told what is done.
+    """
+    rows = benchmark(bundle, options, progress=progress)
+    out.mkdir(parents=True, exist_ok=True)
+    if add and (out / "scores.csv").exists():
+        rows = merged(read_csv(out / "scores.csv"), rows)
+    settings = settings_of(bundle, options, rows)
+    tables = report(rows, settings)
+    write_csv(rows, out / "scores.csv")
+    (out / "settings.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    (out / "tables.md").write_text(tables, encoding="utf-8")
+    if page:
+        fill_page(page, name, out)
+    return tables

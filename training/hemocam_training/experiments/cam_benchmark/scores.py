@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hemocam_training.experiments.bootstrap import Estimate, bootstrap_ratios
 from HemoCAMLib.mask.boxes import boxes_of, score_boxes
 
 #: Components smaller than this give no box; a reader would not draw one around them.
@@ -35,14 +36,14 @@ class SliceScore:
     """One mask against its truth.
 
     Attributes:
-        seed: of the phantom.
+        patient: whom a bootstrap draws.
         both, called, truth: pixels in mask and truth, in the mask, in the truth.
         box_iou, box_dice: of the areas that the boxes of mask and truth cover.
         boxes_hit, boxes: true boxes that a box of the mask overlaps at all, and true boxes.
         peak_inside: the map's highest point lies in the truth; independent of any threshold.
     """
 
-    seed: int
+    patient: str
     both: int
     called: int
     truth: int
@@ -53,22 +54,13 @@ class SliceScore:
     peak_inside: bool
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A value with the 95 % interval of a bootstrap over patients."""
-
-    value: float
-    low: float
-    high: float
-
-
 def score_mask(
-    seed: int, mask: NDArray[np.bool_], truth: NDArray[np.bool_], pixel_area_mm2: float, *, peak_inside: bool
+    patient: str, mask: NDArray[np.bool_], truth: NDArray[np.bool_], pixel_area_mm2: float, *, peak_inside: bool
 ) -> SliceScore:
     """The score of one mask.
 
     Args:
-        seed: of the phantom.
+        patient: whom a bootstrap draws.
         mask, truth: [row, column].
         pixel_area_mm2: of one pixel.
         peak_inside: see :class:`SliceScore`.
@@ -76,7 +68,7 @@ def score_mask(
     smallest = max(1, round(SMALLEST_BOX_MM2 / pixel_area_mm2))
     fit = score_boxes(boxes_of(mask, smallest=smallest), boxes_of(truth, smallest=smallest))
     return SliceScore(
-        seed,
+        patient,
         int((mask & truth).sum()),
         int(mask.sum()),
         int(truth.sum()),
@@ -91,24 +83,15 @@ def score_mask(
 def summarise(scores: Sequence[SliceScore], draws: int = 1000) -> dict[str, Estimate]:
     """Every measure of :data:`MEASURES`, with intervals from drawing patients with replacement.
 
-    An empty mask counts with precision 0. Every measure is a sum over patients divided by another, so that a draw
-    only weighs patients anew. The percentile interval of Efron, 1979.
+    An empty mask counts with precision 0.
 
-    >>> one = SliceScore(1, both=2, called=4, truth=4, box_iou=0, box_dice=0, boxes_hit=1, boxes=1, peak_inside=False)
-    >>> summarise([one])["dice"]
-    Estimate(value=0.5, low=0.5, high=0.5)
+    >>> one = SliceScore("a", both=2, called=4, truth=4, box_iou=0, box_dice=0, boxes_hit=1, boxes=1, peak_inside=False)
+    >>> summarise([one])["dice"].value
+    0.5
     """
-    seeds = sorted({score.seed for score in scores})
-    shares = np.zeros((2, len(seeds), len(MEASURES)))
-    for score in scores:
-        shares[:, seeds.index(score.seed)] += _shares(score)
-    weights = np.random.default_rng(0).multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=draws)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = shares[0].sum(axis=0) / shares[1].sum(axis=0)
-        drawn = (weights @ shares[0]) / (weights @ shares[1])
-    drawn[:, np.isnan(drawn).all(axis=0)] = -1
-    low, high = np.where(np.isnan(value), np.nan, np.nanpercentile(drawn, (2.5, 97.5), axis=0))
-    return {name: Estimate(float(value[k]), float(low[k]), float(high[k])) for k, name in enumerate(MEASURES)}
+    shares = np.stack([_shares(score) for score in scores], axis=1)
+    found = bootstrap_ratios(shares[0], shares[1], [score.patient for score in scores], draws=draws)
+    return dict(zip(MEASURES, found, strict=True))
 
 
 def _shares(score: SliceScore) -> NDArray[np.float64]:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hemocam_training.cam_benchmark.compare import Row
-from hemocam_training.cam_benchmark.tables import (
+from hemocam_training.experiments.cam_benchmark.compare import Row
+from hemocam_training.experiments.cam_benchmark.tables import (
     agreement_table,
     best_layer_table,
     layer_table,

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from hemocam_training.cam_benchmark.masks import score_image
+from hemocam_training.experiments.cam_benchmark.masks import score_image
 
 WINDOW_HU = (-20, 90)
 
