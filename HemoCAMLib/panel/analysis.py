@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from HemoCAMLib.panel.worker_host import WorkerHost
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.protocol import Message
 from HemoCAMLib.run.result import Result
-from HemoCAMLib.scene import AnalysisInput, RunStream, SceneResult, VolumeGrid, analysis_input, frame_in_job
+from HemoCAMLib.scene import (
+    AnalysisInput,
+    RunStream,
+    SceneResult,
+    Steps,
+    VolumeGrid,
+    analysis_input_steps,
+    frame_in_job,
+)
 from HemoCAMLib.scene.bridge import Node
 from HemoCAMLib.scene.dicom_files import FileOfUid
 from HemoCAMLib.subtypes import CLASS_NAMES
@@ -112,7 +120,7 @@ class Analysis:
         self._stream: RunStream | None = None
         self._waiting: list[dict[str, Any]] = []
         self._stale = False
-        self._steps: Iterator[None] | None = None
+        self._steps: Steps[None] | None = self._preparing()
         self._update_s = update_ms / 1000
         self._updated_s = 0.0
         self._turn = qt.QTimer()
@@ -157,10 +165,8 @@ class Analysis:
         try:
             if self._nodes_gone():
                 self.abandon()
-            elif self.state == "preparing":
-                self._prepare()
             elif self._steps is not None:
-                self._complete_step()
+                self._step()
             else:
                 self._take_slices_in()
         except HemoCAMError as error:
@@ -174,14 +180,13 @@ class Analysis:
             return True
         return self.shown is not None and not self.shown.is_open
 
-    def _prepare(self) -> None:
-        if self.input is None:
-            self.input = analysis_input(self._volume, self._file_of_uid, self._modality)
-            refusal = self.input.refusal
-            if refusal is not None and not (refusal.code == "CT_MISSING_SLICES" and self._settings.get("allow_gaps")):
-                raise InputRefused(refusal.code, refusal.message)
-            return
-        run = self.input.prepare(self.run_folder, self._settings, overwrite=self._overwrite)
+    def _preparing(self) -> Steps[None]:
+        self.input = yield from analysis_input_steps(self._volume, self._file_of_uid, self._modality)
+        refusal = self.input.refusal
+        if refusal is not None and not (refusal.code == "CT_MISSING_SLICES" and self._settings.get("allow_gaps")):
+            raise InputRefused(refusal.code, refusal.message)
+        yield
+        run = yield from self.input.prepare_steps(self.run_folder, self._settings, overwrite=self._overwrite)
         self._turn.setInterval(TURN_MS)
         self._submitted = True
         self._worker.submit(run.path, self._on_event)
@@ -278,21 +283,25 @@ class Analysis:
         self.shown.put_slices(records, self._stream.labels(first, count), self._stream.maps(first, count))
         self._stale = True
 
-    def _completing(self) -> Iterator[None]:
+    def _completing(self) -> Steps[None]:
         result = Result.load(self.run_folder)
         if self.shown is None:
             assert self.input is not None
             frame = frame_in_job(RunFolder(self.run_folder), self._volume)
-            self.shown = SceneResult.open_run(self._volume, VolumeGrid.of_node(self._volume, frame), result)
+            grid = VolumeGrid.of_node(self._volume, frame)
+            self.shown = yield from SceneResult.open_run_steps(self._volume, grid, result)
             return
         self._waiting.clear()
         yield from self.shown.completing(result)
 
-    def _complete_step(self) -> None:
+    def _step(self) -> None:
         assert self._steps is not None
         try:
             next(self._steps)
         except StopIteration:
+            self._steps = None
+            if self.state != "completing":
+                return
             assert self.shown is not None
             self.result = AnalysisResult(self.shown)
             self.slices_done = self.slice_count
