@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from HemoCAMLib.ct import SliceGeometry
 from HemoCAMLib.mask import MaskSettings, label_scan
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.panel.analysis_result import AnalysisResult
@@ -17,6 +18,7 @@ from HemoCAMLib.run.relabel_run import relabel_settings
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.run.source import scan_of_run
 from HemoCAMLib.scene.record import write_record
+from HemoCAMLib.scene.steps import Steps, finish, in_background
 
 
 class LiveThresholds:
@@ -40,14 +42,9 @@ class LiveThresholds:
         self._result = result
         self._run = result.run
         self._geometry = result.shown.record.geometry
-        classes = ClassOrder(self._run.classes)
-        self._maps = np.stack([classes.subtype_maps(plane) for plane in np.moveaxis(self._run.activation, 1, 0)], 1)
-        self._probabilities = np.stack(
-            [classes.subtype_probabilities(column) for column in self._run.probabilities.T], axis=1
-        )
-        self._brain = self._run.brain
         midline = self._run.fields.get("midline")
         self._midline = MidlinePlane.from_dict(midline) if midline else None
+        self._stored: _Stored | None = None
         self._hu: Any = None
 
     @property
@@ -79,17 +76,28 @@ class LiveThresholds:
             UsageError: a setting makes no sense, or the run has no maps that it would need.
             InputRefused: a refinement needs the scan, and it is gone.
         """
-        if not self._result.shown.is_open:
+        return finish(self.apply_steps(changes))
+
+    def apply_steps(self, changes: Mapping[str, Any]) -> Steps[bool]:
+        """The same in small steps, segments first, numbers after them.
+
+        Given up in the middle, as a slider does that has moved on, it leaves segments and numbers of two settings for
+        the next call to put right.
+        """
+        shown = self._result.shown
+        if not shown.is_open:
             return False
         settings = relabel_settings(self._run, changes)
-        labels, measured = self.labels(settings)
+        labels = yield from self._labels_steps(settings)
+        if not (yield from shown.show_segments_steps(labels)):
+            return False
+        measured = yield from self._measured_steps(labels)
         slices = [
             {**entry, "area_mm2": {name: round(value, 3) for name, value in area_mm2.items()}}
             for entry, area_mm2 in zip(self._run.slices, measured.area_mm2, strict=True)
         ]
         numbers = measurement_record(measured)
-        shown = self._result.shown
-        if not shown.show_labels(labels, numbers, slices):
+        if not shown.show_numbers(numbers, slices):
             return False
         fields = {**shown.record.result, **numbers, "slices": slices}
         fields["settings"] = {**fields["settings"], "mask": settings.as_dict()}
@@ -98,17 +106,44 @@ class LiveThresholds:
 
     def labels(self, settings: MaskSettings) -> tuple[NDArray[np.uint8], Measurements]:
         """[slice, row, column] labels and what is measured on them, without showing anything."""
-        assert self._geometry is not None
-        hu = self._scan_hu() if settings.refinement is not None else None
-        measurer = Measurer(self._geometry, self._midline)
-        labels = np.zeros((self._maps.shape[1], *self._brain[0].shape), np.uint8)
-        planes = label_scan(self._maps, self._probabilities, self._brain, self._geometry, settings, hu)
-        for index, plane in enumerate(planes):
-            labels[index] = plane
-            measurer.add(index, plane)
-        return labels, measurer.finish()
+        labels = finish(self._labels_steps(settings))
+        return labels, finish(self._measured_steps(labels))
 
-    def _scan_hu(self) -> Any:
-        if self._hu is None:
-            self._hu = scan_of_run(self._run).slices
-        return self._hu
+    def _labels_steps(self, settings: MaskSettings) -> Steps[NDArray[np.uint8]]:
+        assert self._geometry is not None
+        if self._stored is None:
+            self._stored = yield from in_background(_Stored, self._run)
+        if settings.refinement is not None and self._hu is None:
+            scan = yield from in_background(scan_of_run, self._run)
+            self._hu = scan.slices
+        hu = self._hu if settings.refinement is not None else None
+        # Lesions are told from specks when all slices are labelled, so the first slice takes as long as all.
+        return (yield from in_background(self._stored.labels, self._geometry, settings, hu))
+
+    def _measured_steps(self, labels: NDArray[np.uint8]) -> Steps[Measurements]:
+        assert self._geometry is not None
+        measurer = Measurer(self._geometry, self._midline)
+        for index, plane in enumerate(labels):
+            if plane.any():
+                measurer.add(index, plane)
+                yield
+        return measurer.finish()
+
+
+class _Stored:
+    """The arrays of a run that labels are made from."""
+
+    def __init__(self, run: Result) -> None:
+        classes = ClassOrder(run.classes)
+        self.maps = np.stack([classes.subtype_maps(plane) for plane in np.moveaxis(run.activation, 1, 0)], 1)
+        self.probabilities = np.stack([classes.subtype_probabilities(column) for column in run.probabilities.T], axis=1)
+        self.brain = run.brain
+
+    def labels(self, geometry: SliceGeometry, settings: MaskSettings, hu: Any) -> NDArray[np.uint8]:
+        """[slice, row, column]."""
+        labels = np.zeros((self.maps.shape[1], *self.brain[0].shape), np.uint8)
+        planes = label_scan(self.maps, self.probabilities, self.brain, geometry, settings, hu)
+        for index, plane in enumerate(planes):
+            if plane.any():
+                labels[index] = plane
+        return labels

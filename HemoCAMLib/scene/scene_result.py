@@ -252,27 +252,26 @@ class SceneResult(ResultNodes):
     def show_labels_steps(
         self, labels: NDArray[np.uint8], numbers: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]
     ) -> Steps[bool]:
-        """The same in small steps; everything is drawn anew after the last."""
-        for first in range(0, len(labels), _BATCH):
-            if not self.put_labels(first, labels[first : first + _BATCH]):
-                return False
-            yield
+        """The same in small steps."""
+        if not (yield from self.show_segments_steps(labels)):
+            return False
         return self.show_numbers(numbers, slices)
 
-    def put_labels(self, first: int, labels: NDArray[np.uint8]) -> bool:
-        """Takes labels [slices, rows, columns] of slices that follow each other; :meth:`show_numbers` shows them."""
-        if not self.is_open:
-            return False
-        if self._writer is None:
-            self._writer = SegmentationWriter(self.segmentation, self.placement)
-        return self._writer.put(first, labels)
+    def show_segments_steps(self, labels: NDArray[np.uint8]) -> Steps[bool]:
+        """The segmentation alone; it is drawn anew after the last step."""
+        for first in range(0, len(labels), _BATCH):
+            if not self.is_open:
+                return False
+            if self._writer is None:
+                self._writer = SegmentationWriter(self.segmentation, self.placement)
+            self._writer.put(first, labels[first : first + _BATCH])
+            yield
+        return self.is_open and self._writer is not None and self._writer.update()
 
     def show_numbers(self, numbers: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> bool:
-        """Shows the labels that were put, and the numbers of them; arguments as of :meth:`show_labels`."""
+        """The tables alone; arguments as of :meth:`show_labels`."""
         if not self.is_open:
             return False
-        if self._writer is not None:
-            self._writer.update()
         self._write_tables(slices, numbers)
         return True
 
