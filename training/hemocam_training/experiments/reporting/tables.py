@@ -151,7 +151,9 @@ def _shown(value: Any, decimals: int) -> str:
             return NO_VALUE
         if math.isnan(value.low):
             return f"{value.value:.{decimals}f}"
-        return f"{value.value:.{decimals}f} ({value.low:.{decimals}f}–{value.high:.{decimals}f})"
+        low, high = (f"{end:.{decimals}f}" for end in (value.low, value.high))
+        # A dash between negative numbers reads as another sign.
+        return f"{value.value:.{decimals}f} ({low}{' to ' if value.low < 0 else '–'}{high})"
     if isinstance(value, MeanSd):
         if math.isnan(value.mean):
             return NO_VALUE
