@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -37,7 +38,7 @@ def show_model(name_or_path: str, *, as_json: bool) -> None:
     """Prints everything that a model says of itself."""
     bundle = find_model(name_or_path or None)
     if as_json:
-        write_json({**_summary(bundle), "hemocam": bundle.metadata.hemocam_fields()})
+        write_json({**_summary(bundle), "hemocam": bundle.metadata.hemocam_fields(), "card": bundle.read_card()})
         return
     metadata = bundle.metadata
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -65,6 +66,10 @@ def show_model(name_or_path: str, *, as_json: bool) -> None:
         if value:
             table.add_row(key, Text(value))
     output().print(table)
+    card = bundle.read_card()
+    if card:
+        # A link's address is shown, never hidden behind other words.
+        output().print(Markdown(card, hyperlinks=False))
 
 
 def verify_models(names_or_paths: list[str], *, as_json: bool) -> None:

@@ -4,6 +4,7 @@
 
     configs/metadata.json       what the model says about itself (HemoCAMLib.model.metadata)
     models/model.safetensors    its weights
+    docs/README.md              the model card in Markdown, for people; optional
 
 Scripts, configurations and pickled weights that a bundle may hold besides are never opened.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from HemoCAMLib.errors import ModelRefused, UsageError
-from HemoCAMLib.model.bundle_source import METADATA_MEMBER, WEIGHTS_MEMBER, open_source
+from HemoCAMLib.model.bundle_source import CARD_MEMBER, METADATA_MEMBER, WEIGHTS_MEMBER, open_source
 from HemoCAMLib.model.metadata import BundleMetadata
 from HemoCAMLib.model.safetensors_file import read_header, read_tensors, write_tensors
 from HemoCAMLib.model.strict_json import parse_json
@@ -83,6 +84,18 @@ class ModelBundle:
         """
         return read_tensors(self._weights_bytes())
 
+    def read_card(self) -> str:
+        """The model card in Markdown; empty where the bundle has none. Control characters are taken out.
+
+        Raises:
+            ModelRefused: ``MODEL_UNREADABLE``, ``MODEL_TOO_LARGE``, ``MODEL_PATH_ESCAPE``.
+        """
+        source = open_source(self.path)
+        if not source.has(CARD_MEMBER):
+            return ""
+        text = source.read(CARD_MEMBER).decode("utf-8", errors="replace").replace("\r\n", "\n")
+        return "".join(character for character in text if character.isprintable() or character in "\n\t")
+
     def described_by(self, metadata: BundleMetadata) -> ModelBundle:
         """The same bundle on disk with another description; its weights and all other files stay as they are.
 
@@ -115,6 +128,7 @@ def write_bundle(
     weights: Mapping[str, NDArray[Any]] | bytes,
     *,
     half: bool = False,
+    card: str = "",
 ) -> ModelBundle:
     """Writes a bundle: a zip where the path ends in ``.zip``, else a folder. Equal input gives equal bytes.
 
@@ -124,6 +138,7 @@ def write_bundle(
         weights: by name (a network's ``state_dict`` as numpy arrays), or the bytes of a safetensors file.
         half: store matrices and kernels as float16, half the size; loading turns them back to float32. Vectors
             (norms, biases, running statistics) stay as they are, and so does a tensor too large for float16.
+        card: the model card in Markdown; empty for none.
 
     Returns:
         The bundle, opened again from where it was written.
@@ -136,10 +151,14 @@ def write_bundle(
     read_header(data)
     text = _metadata_text(replace(metadata, weights_sha256=hashlib.sha256(data).hexdigest()))
     location = Path(path)
+    members = {**({CARD_MEMBER: card.encode()} if card else {}), WEIGHTS_MEMBER: data, METADATA_MEMBER: text}
     if location.suffix.lower() == ".zip":
-        _write_zip(location, text, data)
+        _write_zip(location, members)
     else:
-        for member, content in ((WEIGHTS_MEMBER, data), (METADATA_MEMBER, text)):
+        if not card:
+            # A card of the bundle that was there would speak of another model.
+            (location / CARD_MEMBER).unlink(missing_ok=True)
+        for member, content in members.items():
             _replace_file(location / member, content)
     return ModelBundle.open(location)
 
@@ -173,11 +192,11 @@ def not_finite(name: str) -> ModelRefused:
     )
 
 
-def _write_zip(path: Path, text: bytes, data: bytes) -> None:
+def _write_zip(path: Path, members: Mapping[str, bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".part")
     with zipfile.ZipFile(unfinished, "w") as archive:
-        for member, content in ((METADATA_MEMBER, text), (WEIGHTS_MEMBER, data)):
+        for member, content in sorted(members.items()):
             entry = zipfile.ZipInfo(member, _ZIP_TIME)
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content)

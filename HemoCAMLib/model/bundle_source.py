@@ -14,9 +14,11 @@ from HemoCAMLib.errors import ModelRefused
 
 METADATA_MEMBER = "configs/metadata.json"
 WEIGHTS_MEMBER = "models/model.safetensors"
+#: The model card, where MONAI bundles have theirs.
+CARD_MEMBER = "docs/README.md"
 
 #: Most bytes that each file may have once unpacked.
-LIMITS_BYTES = {METADATA_MEMBER: 2**20, WEIGHTS_MEMBER: 2 * 2**30}
+LIMITS_BYTES = {METADATA_MEMBER: 2**20, WEIGHTS_MEMBER: 2 * 2**30, CARD_MEMBER: 2**18}
 
 MAXIMUM_MEMBERS = 1000
 
