@@ -8,6 +8,9 @@ from typing import Any
 
 from HemoCAMLib.errors import ModelRefused
 
+#: Networks of torchvision that :class:`HemoCAMLib.model.pooled_classifier.PooledClassifier` takes.
+POOLED_ENCODERS = ("alexnet", "vgg16", "vgg16_bn", "vgg19", "vgg19_bn")
+
 
 def check_architecture(name: object, arguments: object) -> dict[str, Any]:
     """The arguments if this architecture exists and takes exactly such arguments.
@@ -32,7 +35,7 @@ def check_architecture(name: object, arguments: object) -> dict[str, Any]:
         raise ModelRefused(
             "MODEL_UNKNOWN_ARCHITECTURE",
             "The model asks for a network that is not known here.",
-            f"Known are {' and '.join(sorted(_ARGUMENTS))}; update HemoCAM or use another model.",
+            f"Known are {', '.join(sorted(_ARGUMENTS))}; update HemoCAM or use another model.",
             f"architecture name {str(name)[:80]!r}",
         )
     return _checked(name, arguments, _ARGUMENTS[name], required=("encoder",))
@@ -74,6 +77,12 @@ def _encoder(architecture: str, value: object) -> str:
     if isinstance(value, str) and 1 <= len(value) <= 80 and value.isascii() and value.replace("_", "").isalnum():
         return value
     raise _refused(architecture, f"encoder {str(value)[:80]!r} is not a plain architecture name")
+
+
+def _pooled_encoder(architecture: str, value: object) -> str:
+    if isinstance(value, str) and value in POOLED_ENCODERS:
+        return value
+    raise _refused(architecture, f"encoder {str(value)[:80]!r} is none of {', '.join(POOLED_ENCODERS)}")
 
 
 def _sharpness(architecture: str, value: object) -> float:
@@ -125,6 +134,7 @@ def _refused(architecture: str, detail: str) -> ModelRefused:
 _ARGUMENTS: dict[str, dict[str, Callable[[str, object], Any]]] = {
     "lse-unet": {"encoder": _encoder, "r": _sharpness, "decoder_channels": _decoder_channels},
     "timm-classifier": {"encoder": _encoder, "image_size": _image_size},
+    "pooled-classifier": {"encoder": _pooled_encoder},
 }
 
 _SEGMENTATION_ARGUMENTS: dict[str, dict[str, Callable[[str, object], Any]]] = {

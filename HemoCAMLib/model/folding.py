@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from HemoCAMLib.model.lse_unet import LseUNet
+from HemoCAMLib.model.pooled_classifier import PooledClassifier
 from HemoCAMLib.model.timm_classifier import TimmClassifier
+
+Foldable = LseUNet | TimmClassifier | PooledClassifier
 
 #: Largest change of the activations, relative to the largest of them, that folding may make. Rounding alone makes 3e-5
 #: in EfficientNetV2-S, folded or not; a normalisation that was folded wrongly changes them altogether.
@@ -17,7 +20,7 @@ TOLERANCE = 1e-4
 
 
 @torch.no_grad()
-def folded(network: LseUNet | TimmClassifier, sample: Tensor) -> tuple[LseUNet | TimmClassifier, int]:
+def folded(network: Foldable, sample: Tensor) -> tuple[Foldable, int]:
     """A copy of the network with each convolution's batch normalisation folded into it.
 
     Which normalisation follows which convolution is seen by running the network once. The copy's activations

@@ -15,9 +15,13 @@ from HemoCAMLib.model.folding import folded
 from HemoCAMLib.model.heads import Head
 from HemoCAMLib.model.lse_unet import LseUNet
 from HemoCAMLib.model.metadata import BundleMetadata
+from HemoCAMLib.model.pooled_classifier import PooledClassifier
 from HemoCAMLib.model.segmentation_unet import SegmentationUNet
 from HemoCAMLib.model.state import checked_state
 from HemoCAMLib.model.timm_classifier import TimmClassifier
+
+#: Networks that a bundle may name.
+Classifier = LseUNet | TimmClassifier | PooledClassifier
 
 
 class Network(Protocol):
@@ -44,17 +48,15 @@ class Network(Protocol):
         """Slice stacks [N, 3, H, W] to logits [N, C]."""
 
 
-def build_network(
-    name: str, arguments: Mapping[str, Any], class_count: int, *, pretrained: bool = False
-) -> LseUNet | TimmClassifier:
+def build_network(name: str, arguments: Mapping[str, Any], class_count: int, *, pretrained: bool = False) -> Classifier:
     """The network of that architecture with fresh weights, in training mode.
 
     Args:
-        name: ``lse-unet`` or ``timm-classifier``.
+        name: ``lse-unet``, ``timm-classifier`` or ``pooled-classifier``.
         arguments: ``encoder`` and, for ``lse-unet``, ``r`` and ``decoder_channels``; for ``timm-classifier``,
             ``image_size``. Nothing else is accepted, and only plain values of the right type.
         class_count: number of logits, 1 to 1000.
-        pretrained: start from timm's pretrained weights (training only: it may reach the network).
+        pretrained: start from published weights (training only: it may reach the network).
 
     Raises:
         ModelRefused: ``MODEL_UNKNOWN_ARCHITECTURE``, ``MODEL_ARCHITECTURE_ARGUMENTS``.
@@ -64,9 +66,10 @@ def build_network(
     'merge.0'
     """
     checked = check_architecture(name, arguments)
-    builders: dict[str, type[LseUNet] | type[TimmClassifier]] = {
+    builders: dict[str, type[LseUNet] | type[TimmClassifier] | type[PooledClassifier]] = {
         "lse-unet": LseUNet,
         "timm-classifier": TimmClassifier,
+        "pooled-classifier": PooledClassifier,
     }
     return builders[name](class_count=_checked_count(class_count), pretrained=pretrained, **checked)
 
@@ -86,9 +89,7 @@ def build_segmentation_network(name: str, arguments: Mapping[str, Any], class_co
     return SegmentationUNet(_checked_count(class_count), **checked)
 
 
-def load_network(
-    bundle: ModelBundle, device: str | torch.device = "cpu", *, fold: bool = True
-) -> LseUNet | TimmClassifier:
+def load_network(bundle: ModelBundle, device: str | torch.device = "cpu", *, fold: bool = True) -> Classifier:
     """The bundle's network with its weights: evaluation mode, float32, channels-last, no gradients.
 
     Args:
@@ -120,7 +121,7 @@ def _checked_count(class_count: object) -> int:
     return class_count
 
 
-def _check_description(metadata: BundleMetadata, network: LseUNet | TimmClassifier) -> None:
+def _check_description(metadata: BundleMetadata, network: Classifier) -> None:
     if metadata.map_layer != network.map_layer:
         raise ModelRefused(
             "MODEL_UNKNOWN_MAP_LAYER",

@@ -48,7 +48,7 @@ ROOMS = (
 #: Modules that may import torch; everything else is host side.
 WORKER_SIDE = re.compile(
     r"HemoCAMLib\.(cam(\..*)?"
-    r"|model\.(encoders|folding|heads|lse_unet|openvino_trunk|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
+    r"|model\.(encoders|folding|heads|lse_unet|openvino_trunk|pooled_classifier|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
     r"|run\.(worker|pipeline|scan_run|slice_maps|networks|compute)"
     r"|cli\.device_probe)"
 )

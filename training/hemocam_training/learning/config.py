@@ -30,8 +30,12 @@ class DataConfig:
     """Which slices, and how batches are drawn from them.
 
     Attributes:
-        train: folder of cached slices to learn from; None where sources are handed to ``fit``.
-        validation: folder of cached slices that are only looked at.
+        train: folders of cached slices to learn from; none where sources are handed to ``fit``.
+        validation: folders of cached slices that are only looked at; those of ``train`` where there is a split.
+        split: parts of the patients, a JSON file of ``hemocam-train split``.
+        train_parts, validation_parts: of that split.
+        labels: ``subtypes``: any hemorrhage and its subtypes; ``categories``: the classes that a dataset has instead,
+            of which a slice has one, such as kinds of tumour.
         sampling: ``balanced``: half of a batch any slices, half positive for a subtype drawn evenly; ``all``: every
             slice once an epoch, in an order drawn anew.
         repeated_share: share of stacks whose neighbours are missing, the slice standing in for them.
@@ -42,8 +46,12 @@ class DataConfig:
         workers: processes that prepare batches beside the training process.
     """
 
-    train: Path | None = None
-    validation: Path | None = None
+    train: tuple[Path, ...] = ()
+    validation: tuple[Path, ...] = ()
+    split: Path | None = None
+    train_parts: tuple[str, ...] = ("train",)
+    validation_parts: tuple[str, ...] = ("tune",)
+    labels: Literal["subtypes", "categories"] = "subtypes"
     sampling: Literal["balanced", "all"] = "balanced"
     repeated_share: Share = 0.0
     without_hidden: bool = False

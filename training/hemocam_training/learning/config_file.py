@@ -117,6 +117,18 @@ def checked_settings(values: object, kind: type[Settings]) -> Settings:
         ) from error
 
 
+def changed_config(config: FitConfig, settings: Sequence[str]) -> FitConfig:
+    """Settings with some replaced, written as for :func:`read_config`.
+
+    Raises:
+        ConfigRefused: ``TRAIN_CONFIG_*``.
+    """
+    values = config_values(config)
+    for setting in settings:
+        _replace(values, setting)
+    return checked_config(values)
+
+
 def config_values(config: Any) -> dict[str, Any]:
     """Settings as plain values; :func:`checked_settings` reads them back."""
     values: dict[str, Any] = json.loads(TypeAdapter(type(config)).dump_json(config))
