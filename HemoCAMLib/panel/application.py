@@ -10,6 +10,7 @@ import qt
 import slicer
 
 from HemoCAMLib.panel.analysis import Analysis
+from HemoCAMLib.panel.batch import Batch
 from HemoCAMLib.scene.bridge import Node
 from HemoCAMLib.scene.dicom_files import FileOfUid, instance_uids
 
@@ -53,8 +54,8 @@ def new_run_folder() -> Path:
     return runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-def wait_for(handle: Analysis) -> None:
-    """Turns the application's event loop until an analysis is over; windows stay alive meanwhile.
+def wait_for(handle: Analysis | Batch) -> None:
+    """Turns the application's event loop until an analysis or a batch is over; windows stay alive meanwhile.
 
     It also returns where the application is told to quit; the analysis is given up then.
     """

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 
 from HemoCAMLib.errors import InputRefused, UsageError
 from HemoCAMLib.panel.analysis import Analysis
 from HemoCAMLib.panel.analysis_result import AnalysisResult
 from HemoCAMLib.panel.application import file_of_uid, modality_of, new_run_folder, wait_for
+from HemoCAMLib.panel.batch import Batch, Scan
+from HemoCAMLib.panel.batch_scans import scan_of_node
 from HemoCAMLib.panel.comparison import Comparison, compare_with_truth
 from HemoCAMLib.panel.open_run import open_run
 from HemoCAMLib.panel.thresholds import LiveThresholds
@@ -102,6 +105,49 @@ class Scripting:
             assert handle.error is not None
             raise handle.error
         return handle.result
+
+    def analyzeSeveral(
+        self,
+        scans: Sequence[Node | Scan],
+        tableNode: Node | None = None,
+        model: str | None = None,
+        *,
+        folder: str | Path | None = None,
+        wait: bool = True,
+        **settings: Any,
+    ) -> Batch:
+        """Analyses several scans one after the other into one table; one that fails never stops the rest.
+
+        Args:
+            scans: volume nodes, or :func:`~HemoCAMLib.panel.batch_scans.scan_of_series` for series of the database.
+            tableNode: takes a row for each scan and subtype; None makes one.
+            model: as in :meth:`analyze`.
+            folder: of the run folders; None makes a new one. The same scans in the same folder go on where they
+                stopped.
+            wait: True turns the event loop until all are done; False returns at once.
+            settings: further ones of :meth:`analyze`.
+
+        Returns:
+            the batch: ``scans`` with their numbers, ``table_node``, ``cancel()``, ``start()`` to go on.
+        """
+        table = tableNode or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "HemoCAM scans")
+
+        def start(node: Node, run_folder: Path) -> Analysis:
+            handle = self.analyze(node, model, runFolder=run_folder, wait=False, **settings)
+            assert isinstance(handle, Analysis)
+            return handle
+
+        batch = Batch(
+            [scan if isinstance(scan, Scan) else scan_of_node(scan) for scan in scans],
+            start,
+            table,
+            Path(folder) if folder is not None else new_run_folder(),
+            lambda call: qt.QTimer.singleShot(0, call),
+        )
+        batch.start()
+        if wait:
+            wait_for(batch)
+        return batch
 
     def applyThresholds(
         self,
