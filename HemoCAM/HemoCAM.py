@@ -29,8 +29,6 @@ for _folder in (Path(__file__).resolve().parent, Path(__file__).resolve().parent
             sys.path.insert(0, str(_folder))
         break
 
-from HemoCAMLib.panel.scripting import Scripting  # noqa: E402
-
 
 class HemoCAM(ScriptedLoadableModule):
     """Title, help and registration of the module."""
@@ -60,6 +58,13 @@ class HemoCAM(ScriptedLoadableModule):
             "Carin, 2020), LSE pooling (Pinheiro and Collobert, CVPR 2015), LSE-UNet and masks (Chen and Kuo, Beyond "
             "Classification).</p>"
         )
+        slicer.app.connect("startupCompleted()", self.registerSampleData)
+
+    def registerSampleData(self) -> None:
+        """Offers the phantom in the Sample Data module."""
+        from HemoCAMLib.panel.sample_data import register_sample_data
+
+        register_sample_data(self.resourcePath("Icons/HemoCAM.png"))
 
 
 @parameterNodeWrapper
@@ -137,9 +142,76 @@ class HemoCAMWidget(ScriptedLoadableModuleWidget):
             self.panel = None
 
 
-class HemoCAMLogic(Scripting, ScriptedLoadableModuleLogic):
-    """What scripts call; every method is that of :class:`HemoCAMLib.panel.scripting.Scripting`."""
+class HemoCAMLogic(ScriptedLoadableModuleLogic):
+    """What scripts call. Each method is that of :class:`HemoCAMLib.panel.scripting.Scripting`, which says more.
+
+    >>> logic = slicer.util.getModuleLogic("HemoCAM")
+    >>> result = logic.analyze(slicer.util.getNode("CT"))
+    >>> result.volume_ml["SDH"], result.segmentation
+    """
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self, parent)
+        self._scripting: Any = None
+
+    @property
+    def scripting(self) -> Any:
+        """The body; loaded when it is first asked for, so that the application starts as fast as before."""
+        if self._scripting is None:
+            from HemoCAMLib.panel.scripting import Scripting
+
+            self._scripting = Scripting()
+        return self._scripting
+
+    def analyze(self, volumeNode: Any, model: str | None = None, *, wait: bool = True, **settings: Any) -> Any:
+        """Finds hemorrhage in a head CT: a result, or with ``wait=False`` a handle at once."""
+        return self.scripting.analyze(volumeNode, model, wait=wait, **settings)
+
+    def applyThresholds(
+        self, result: Any, classThresholds: Any = None, maskThresholds: Any = None, **changes: Any
+    ) -> Any:
+        """Brings a result to other thresholds without the network; nothing at all gives those of the analysis."""
+        return self.scripting.applyThresholds(result, classThresholds, maskThresholds, **changes)
+
+    def thresholds(self, result: Any) -> Any:
+        """The same for a slider: ``thresholds(result).apply(changes)``."""
+        return self.scripting.thresholds(result)
+
+    def compare(self, result: Any, truthNode: Any, mapping: Any = None, **options: Any) -> Any:
+        """Compares a result, edits included, with a segmentation or label map: figures, tables, overlap."""
+        return self.scripting.compare(result, truthNode, mapping, **options)
+
+    def openRun(self, folder: Any, volumeNode: Any = None) -> Any:
+        """A finished run folder put into the scene, without the network."""
+        return self.scripting.openRun(folder, volumeNode)
+
+    def results(self) -> list[Any]:
+        """Complete results of the scene, such as those of a scene that was just loaded."""
+        return list(self.scripting.results())
+
+    def exportDicom(self, result: Any, folder: Any, source: Any = None, **options: Any) -> Any:
+        """Writes a result as DICOM segmentation and structured report."""
+        return self.scripting.exportDicom(result, folder, source, **options)
+
+    def writeReport(self, result: Any, folder: Any, **options: Any) -> list[Any]:
+        """Writes a result as a page to read and print."""
+        return list(self.scripting.writeReport(result, folder, **options))
 
 
 class HemoCAMTest(ScriptedLoadableModuleTest):
-    """The module's self-tests."""
+    """The self-tests of :mod:`HemoCAMLib.panel.selftest`, for “Reload and Test” and the self-test module."""
+
+    def runTest(self, **options: Any) -> None:
+        import unittest
+
+        from HemoCAMLib.panel.selftest import self_tests
+
+        outcome = unittest.TextTestRunner(verbosity=2).run(self_tests())
+        self.assertTrue(outcome.wasSuccessful(), "a self-test failed; see the log")
+
+
+def load_tests(loader: Any, tests: Any, pattern: Any) -> Any:
+    """What ``slicer.testing.runUnitTest([...], "HemoCAM")`` runs."""
+    from HemoCAMLib.panel.selftest import self_tests
+
+    return self_tests()
