@@ -96,7 +96,7 @@ def load_atlas(folder: Path) -> HeadAtlas:
     depth += smooth * (ndimage.gaussian_filter(depth, 2.5) - depth)
     # The nose and the ears leave the volume; what lies beyond it is air.
     for edge in (np.s_[:, (0, -1)], np.s_[:, :, (0, -1)]):
-        skin[edge], hu[edge] = -20.0, -1000.0
+        depth[edge], skin[edge], hu[edge] = -60.0, -60.0, -1000.0
     skull = np.stack([depth, skin, hu])
     brain = np.stack([grey, white, loose, ventricle])
     return HeadAtlas(skull.astype(np.float32), brain.astype(np.float32), origin, step)

@@ -36,7 +36,7 @@ def random_look(rng: np.random.Generator, *, hydrocephalus: bool = False, swelli
     atrophy = float(rng.beta(1.5, 1.8))
     base = rng.uniform(0.75, 1.15) + 0.55 * atrophy + (rng.uniform(0.2, 0.8) if hydrocephalus else 0.0)
     return BrainLook(
-        white_hu=rng.normal(28.0, 1.6),
+        white_hu=rng.normal(27.4, 1.6),
         grey_gap_hu=float(np.clip(rng.normal(6.8, 1.2), 3.5, 10)),
         atrophy=atrophy,
         ventricle_scale=(base * rng.normal(1, 0.1), base * rng.normal(1, 0.1)),

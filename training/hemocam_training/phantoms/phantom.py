@@ -12,7 +12,7 @@ from hemocam_training.phantoms.atlas import HeadAtlas, load_atlas
 from hemocam_training.phantoms.baits import draw_baits
 from hemocam_training.phantoms.brain import draw_brain, random_look
 from hemocam_training.phantoms.clots import Shares, draw_clots
-from hemocam_training.phantoms.grid import Field, HeadGrid, head_grid
+from hemocam_training.phantoms.grid import Field, HeadGrid, head_grid, smoothstep
 from hemocam_training.phantoms.head import Anatomy, draw_outside, floor_height, random_shape, vault_depth
 from hemocam_training.phantoms.noise import ct_noise
 from hemocam_training.phantoms.plan import (
@@ -23,7 +23,8 @@ from hemocam_training.phantoms.plan import (
     plan_clots,
     push_brain,
 )
-from hemocam_training.phantoms.slices import SliceSampler, random_planes, scanner_marks
+from hemocam_training.phantoms.scanner import scanner_marks
+from hemocam_training.phantoms.slices import SliceSampler, random_planes
 from hemocam_training.phantoms.warped_head import bend, draw_warped_brain, draw_warped_outside, warp_atlas
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.subtypes import ANY, SUBTYPES
@@ -138,9 +139,11 @@ def _draw_head(
         head.depth_mm = np.minimum(head.vault_mm, (z - floor) * np.float32(0.8))
         draw_outside(head, rng, floor)
     else:
-        # The average forehead is narrower than most.
+        # The average forehead is narrower and more pointed than most.
         wide = 1 + np.float32(shape.egg - 0.16) * scaled[1] / 84
-        scaled = (scaled[0] / wide, scaled[1], z * np.float32(73 / shape.height_mm))
+        blunt = np.float32(rng.uniform(2, 9)) * np.clip(np.abs(scaled[0]) / 45, 0, 1) ** 2
+        blunt *= smoothstep(scaled[1], -25, -65) * smoothstep(z, -10, 15)
+        scaled = (scaled[0] / wide, scaled[1] + blunt, z * np.float32(73 / shape.height_mm))
         head.x, head.y, head.z = scaled
         skin, average = warp_atlas(head, atlas, scaled)
         draw_warped_outside(head, skin, average, rng)

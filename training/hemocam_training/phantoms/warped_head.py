@@ -98,7 +98,7 @@ def draw_warped_brain(
     level = csf + 0.10 * fine + rng.uniform(0.35, 0.75) * sheets
     threshold = 0.9 - 0.62 * open_
     sulci = smoothstep(level - threshold, -0.10, 0.16)
-    gap = 0.2 + (2.6 * look.atrophy * look.atrophy + 0.7) * np.clip(open_, 0.1, 1.2)
+    gap = 0.1 + (2.0 * look.atrophy**3 + 0.5) * np.clip(open_, 0.1, 1.2)
     # Near the skull the average is CSF wherever any of its brains was smaller: there the gap decides.
     near = smoothstep(depth, 5.5, 2.0) * smoothstep(head.z, -24, -10)
     sulci = sulci * (1 - near * (1 - open_) * (1 - sheets))
