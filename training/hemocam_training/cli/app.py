@@ -128,6 +128,29 @@ def check_leak(
 
 
 @app.command()
+def fit(
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", help="YAML file, or the name of one that comes with it.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the training.", show_default=False)],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Setting to replace, as stages.0.steps=100; repeatable."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stood.")] = False,
+    until_step: Annotated[
+        int | None, typer.Option(min=1, help="Stop at the first check of a stage after so many steps.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network from slice labels by the settings in a file."""
+    from hemocam_training.cli.learning import run_fit
+
+    run_fit(config, out, settings or [], resume=resume, until_step=until_step, as_json=as_json)
+
+
+@app.command()
 def experiments(as_json: AsJson = False) -> None:
     """List the experiments that can be run."""
     from hemocam_training.cli.experiments import list_experiments
