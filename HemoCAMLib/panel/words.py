@@ -58,7 +58,7 @@ def state_sentence(handle: Any) -> str:
         handle: :class:`~HemoCAMLib.panel.analysis.Analysis`.
     """
     if handle.state == "done":
-        return found_sentence(handle.result.volume_ml)
+        return _("Finished.")
     if handle.state == "cancelled":
         return _("Cancelled after {done} of {count} slices. What was found until then stays.").format(
             done=handle.slices_done, count=handle.slice_count or "?"

@@ -14,6 +14,7 @@ import shutil
 import sys
 import tempfile
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -153,6 +154,11 @@ class PanelHost:
     def __exit__(self, kind: Any, *_: object) -> None:
         self._manager.unload_all()
         self.application.aboutToQuit.emit()
+        # The application object outlives the host; whoever listened to it does not.
+        for signal in (self.application.aboutToQuit, self.application.startupCompleted):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                signal.disconnect()
         if self._window is not None:
             self._window.deleteLater()
         for made in (self._manager, self._layout):

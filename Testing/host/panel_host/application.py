@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+import vtk
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -152,6 +153,12 @@ class qMRMLLayoutManager(QtCore.QObject):
 
     def sliceViewNames(self) -> list[str]:
         return list(self._widgets) if self._layout else []
+
+    def mrmlSliceLogics(self) -> Any:
+        logics = vtk.vtkCollection()
+        for widget in self._widgets.values():
+            logics.AddItem(widget.sliceLogic())
+        return logics
 
     def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
         return self._widgets.get(name)

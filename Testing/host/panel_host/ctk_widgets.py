@@ -16,6 +16,31 @@ def stored(kind: Any, default: Any) -> Any:
     return Property(kind, lambda self: values.get(self, default), values.__setitem__)
 
 
+#: Dynamic property of a widget that a collapsed parent hides, and no one else.
+_HIDDEN_BY_PARENT = "_hiddenByCollapse"
+
+
+def _show_children(parent: QtWidgets.QWidget, shown: bool) -> None:
+    """Hide what is in a collapsed widget; show again what was hidden by that alone."""
+    for child in parent.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
+        if not shown and not child.isHidden():
+            child.setProperty(_HIDDEN_BY_PARENT, True)
+            child.hide()
+        elif shown and child.property(_HIDDEN_BY_PARENT):
+            child.setProperty(_HIDDEN_BY_PARENT, False)
+            child.show()
+
+
+def _hide_newcomer(parent: Any, event: QtCore.QChildEvent) -> None:
+    """A .ui file may collapse a widget before it has children."""
+    child = event.child()
+    if event.type() != QtCore.QEvent.Type.ChildPolished or not isinstance(child, QtWidgets.QWidget):
+        return
+    if parent.collapsed and not child.isHidden():
+        child.setProperty(_HIDDEN_BY_PARENT, True)
+        child.hide()
+
+
 class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     contentsCollapsed = Signal(bool)
 
@@ -33,9 +58,12 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         return self.fontMetrics().height() + 10
 
     def _show_contents(self, shown: bool) -> None:
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
-            child.setVisible(shown)
+        _show_children(self, shown)
         self.contentsCollapsed.emit(not shown)
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        super().childEvent(event)
+        _hide_newcomer(self, event)
 
     collapsed = Property(bool, lambda self: not self.isChecked(), lambda self, value: self.setChecked(not value))
     collapsedHeight = stored(int, 10)
@@ -70,8 +98,12 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
         self.toggled.connect(self._show_contents)
 
     def _show_contents(self, shown: bool) -> None:
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
-            child.setVisible(shown)
+        _show_children(self, shown)
+        self.setMaximumHeight(QtWidgets.QWIDGETSIZE_MAX if shown else self.fontMetrics().height() + 8)
+
+    def childEvent(self, event: QtCore.QChildEvent) -> None:
+        super().childEvent(event)
+        _hide_newcomer(self, event)
 
     collapsed = Property(bool, lambda self: not self.isChecked(), lambda self, value: self.setChecked(not value))
     collapsedHeight = stored(int, 10)

@@ -113,6 +113,22 @@ class SceneWatch:
             changed()
 
 
+class qMRMLSortFilterProxyModel(QtCore.QSortFilterProxyModel):
+    """What a node selector does not offer, of that: single nodes."""
+
+    def __init__(self, changed: weakref.WeakMethod[Any], parent: QtCore.QObject) -> None:
+        super().__init__(parent)
+        self._changed, self._hidden = changed, list[str]()
+
+    def _hide(self, ids: list[str]) -> None:
+        self._hidden = list(ids)
+        changed = self._changed()
+        if changed is not None:
+            changed()
+
+    hiddenNodeIDs = Property("QStringList", lambda self: self._hidden, _hide)
+
+
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     """The nodes of given types in the scene, as they come and go."""
 
@@ -137,6 +153,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._nodes: list[Any] = []
         self._shown_id = ""
         self._attributes: list[tuple[str, str, str | None]] = []
+        self._filter = qMRMLSortFilterProxyModel(weakref.WeakMethod(self._refresh), self)
         self.combo = QtWidgets.QComboBox(self)
         row = QtWidgets.QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -171,6 +188,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     def mrmlScene(self) -> Any:
         return self._scene
 
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._filter
+
     def setMRMLScene(self, scene: Any) -> None:
         self._watch.stop()
         self._scene = scene
@@ -190,6 +210,8 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         types = self.nodeTypes
         kind = (node.IsA if self.showChildNodeTypes else node.GetClassName().__eq__) if types else None
         if kind is None or not any(kind(name) for name in types) or (node.GetHideFromEditors() and not self.showHidden):
+            return False
+        if node.GetID() in self._filter._hidden:
             return False
         for of_kind, name, value in self._attributes:
             if node.IsA(of_kind) and (

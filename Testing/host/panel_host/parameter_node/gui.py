@@ -75,6 +75,8 @@ def connector_for(widget: Any, kind: Any, annotations: list[Any]) -> Connector:
         _limit(widget, annotations, -(2**31), 2**31 - 1)
         return Connector(widget, "value", "valueChanged", int)
     if kind in (int, float) and widget_class in REAL:
+        if widget_class == "ctkSliderWidget" and not _is_bounded(annotations):
+            raise RuntimeError("Cannot have a connection to ctkSliderWidget where the float types is unbounded.")
         _limit(widget, annotations, float("-inf"), float("inf"))
         return Connector(widget, "value", "valueChanged", kind)
     if widget_class in COMBO and choice is not None and kind in (int, float, str, bool):
@@ -116,6 +118,11 @@ def _limit(widget: Any, annotations: list[Any], lowest: float, highest: float) -
     minimum, maximum = within or _first(annotations, Minimum), within or _first(annotations, Maximum)
     widget.minimum = lowest if minimum is None else minimum.minimum
     widget.maximum = highest if maximum is None else maximum.maximum
+
+
+def _is_bounded(annotations: list[Any]) -> bool:
+    both = _first(annotations, Minimum) is not None and _first(annotations, Maximum) is not None
+    return _first(annotations, WithinRange) is not None or both
 
 
 def _first(annotations: list[Any], kind: type) -> Any:
