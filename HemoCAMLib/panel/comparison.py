@@ -16,6 +16,7 @@ from HemoCAMLib.scene import (
     write_slice_agreement_table,
 )
 from HemoCAMLib.scene.bridge import Node
+from HemoCAMLib.scene.result_folder import belongings_of, remove_unused
 from HemoCAMLib.subtypes import ANY
 
 #: Roles of the nodes among those of the result.
@@ -92,6 +93,8 @@ def compare_with_truth(
 def remove_comparison(result: AnalysisResult) -> None:
     """Takes the nodes of a former comparison out of the scene."""
     scene = result.shown.record_node.GetScene()
-    for role in (AGREEMENT, SLICE_AGREEMENT, OVERLAP):
-        for node in result.shown.nodes(role):
-            scene.RemoveNode(node)
+    nodes = [node for role in (AGREEMENT, SLICE_AGREEMENT, OVERLAP) for node in result.shown.nodes(role)]
+    belongings = [belonging for node in nodes for belonging in belongings_of(node)]
+    for node in nodes:
+        scene.RemoveNode(node)
+    remove_unused(scene, belongings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from numpy.typing import NDArray
 
 from HemoCAMLib.resources import resource_folder
 from HemoCAMLib.sample.recipe import SampleRecipe
@@ -58,7 +59,15 @@ def load_phantom(source: Any = None) -> list[Node]:
         the CT, a segmentation with its true hemorrhage.
     """
     recipe = SampleRecipe.load(resource_folder("sample"))
-    volume = slicer.util.addVolumeFromArray(recipe.noisy_hu(), matrix_of_array(_ijk_to_ras(recipe)), VOLUME_NAME)
+    volume, truth = add_phantom(recipe, recipe.noisy_hu())
+    if slicer.util.mainWindow() is not None:
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    return [volume, truth]
+
+
+def add_phantom(recipe: SampleRecipe, voxels_hu: NDArray[np.int16]) -> tuple[Node, Node]:
+    """A volume node with [slice, row, column] voxels of a recipe, and a hidden segmentation with its truth."""
+    volume = slicer.util.addVolumeFromArray(voxels_hu, matrix_of_array(_ijk_to_ras(recipe)), VOLUME_NAME)
     display = volume.GetDisplayNode()
     display.SetAutoWindowLevel(False)
     display.SetWindowLevel(80, 40)
@@ -68,9 +77,7 @@ def load_phantom(source: Any = None) -> list[Node]:
     writer.put(0, recipe.labels)
     writer.update()
     truth.SetDisplayVisibility(False)
-    if slicer.util.mainWindow() is not None:
-        slicer.util.setSliceViewerLayers(background=volume, fit=True)
-    return [volume, truth]
+    return volume, truth
 
 
 def _ijk_to_ras(recipe: SampleRecipe) -> Matrix:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from HemoCAMLib.ct import head_ct_from_array
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import find_model
+from HemoCAMLib.panel.sample_data import add_phantom
 from HemoCAMLib.resources import resource_folder
 from HemoCAMLib.run.folder import RunFolder
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
@@ -28,6 +30,17 @@ from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
 _STEP = 8
 
 
+@functools.cache
+def _phantom() -> tuple[SampleRecipe, NDArray[np.int16]]:
+    recipe = SampleRecipe.load(resource_folder("sample"))
+    return recipe, recipe.noisy_hu()
+
+
+def phantom_in_scene() -> tuple[Node, Node]:
+    """The phantom and its truth, as the Sample Data module shows them; its noise is drawn once for all tests."""
+    return add_phantom(*_phantom())
+
+
 def write_phantom_run(folder: str | Path, volume_node: Node) -> Result:
     """Writes the run folder that an analysis of the phantom with a perfect but coarse network would leave.
 
@@ -40,7 +53,7 @@ def write_phantom_run(folder: str | Path, volume_node: Node) -> Result:
     ct = head_ct_from_array(np.load(run.input_array_path, allow_pickle=False), np.array(job.ijk_to_ras))
     bundle = find_model("")
     settings = MaskSettings.from_metadata(bundle.metadata.hemocam_fields())
-    truth = SampleRecipe.load(resource_folder("sample")).labels
+    truth = _phantom()[0].labels
     desk = SliceDesk(run, ct, ClassOrder(CLASS_NAMES), settings, Reporter(lambda event: None))
     try:
         quality = desk.assess(bundle.metadata.training_range)

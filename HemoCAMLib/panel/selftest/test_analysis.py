@@ -7,8 +7,8 @@ from typing import Any
 import slicer
 
 from HemoCAMLib.errors import Cancelled
-from HemoCAMLib.panel.sample_data import load_phantom
 from HemoCAMLib.panel.selftest.application_case import ApplicationCase, why_no_torch
+from HemoCAMLib.panel.selftest.phantom_run import phantom_in_scene
 from HemoCAMLib.panel.worker_host import application_worker
 from HemoCAMLib.run.process_tree import kill_with_children
 
@@ -25,7 +25,7 @@ class AnalysisTest(ApplicationCase):
         reason = why_no_torch()
         if reason:
             self.skipTest(reason)
-        self.volume, self.truth = load_phantom()
+        self.volume, self.truth = phantom_in_scene()
 
     def started(self) -> Any:
         """A handle whose first slices show."""
@@ -63,14 +63,15 @@ class AnalysisTest(ApplicationCase):
         self.assertEqual(len(result.slices), handle.slice_count)
 
     def test_closing_the_scene_leaves_no_process_and_no_node(self) -> None:
-        handle, empty = self.started(), _nodes_of_an_empty_scene()
+        handle = self.started()
+        self.assertTrue(_names_of_results())
         pids = application_worker().pids
         slicer.mrmlScene.Clear()
         self.assertTrue(self.turn_until(lambda: bool(handle.finished), 10))
         self.assertEqual(handle.state, "cancelled")
         self.assert_gone(pids)
         self.turn_for(0.5)
-        self.assertEqual(_nodes_of_an_empty_scene(), empty)
+        self.assertEqual(_names_of_results(), [])
 
     def test_a_worker_that_is_killed_is_told_in_words_and_the_next_run_starts_another(self) -> None:
         handle = self.started()
@@ -83,8 +84,8 @@ class AnalysisTest(ApplicationCase):
         self.assertTrue(self.logic().analyze(self.volume, runFolder=self.folder / "run").found)
 
 
-def _nodes_of_an_empty_scene() -> list[str]:
-    """Names of nodes that are HemoCAM's."""
+def _names_of_results() -> list[str]:
+    """Names of nodes that belong to a result."""
     scene = slicer.mrmlScene
     nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-    return [node.GetName() for node in nodes if node.GetAttribute("HemoCAM.role") and scene.IsClosing()]
+    return [node.GetName() for node in nodes if node.GetAttribute("HemoCAM.role")]

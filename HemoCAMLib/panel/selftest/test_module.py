@@ -14,7 +14,6 @@ from HemoCAMLib.panel.dependencies import KEPT, PACKAGES, TORCH, find_missing
 from HemoCAMLib.panel.sample_data import CATEGORY, SAMPLE_NAME, load_phantom
 from HemoCAMLib.panel.selftest.application_case import ApplicationCase, is_running, why_no_torch
 from HemoCAMLib.panel.worker_host import WorkerHost
-from HemoCAMLib.scene import corrected  # noqa: F401  imported without torch
 from HemoCAMLib.subtypes import SUBTYPES
 
 
