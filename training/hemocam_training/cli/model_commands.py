@@ -1,4 +1,4 @@
-"""The commands between a dataset and a bundle: cache."""
+"""The commands between a dataset and a bundle: cache, tune, export."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
-from hemocam_training.cli.app import app
+from hemocam_training.cli.app import Overwrite, app
 from hemocam_training.cli.sources import Index, Parts, PhantomSeeds, Root, SplitFile
 from HemoCAMLib.cli.options import AsJson
+
+Training = Annotated[
+    list[Path] | None,
+    typer.Option("--training", help="Index that the model learned from; may be repeated.", show_default=False),
+]
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Go on where nobody can tell what the model learned from; results say so.")
+]
+Store = Annotated[Path | None, typer.Option(help="Folder that keeps maps between calls.", show_default=False)]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="Threads of torch.")]
 
 
 @app.command()
@@ -33,3 +43,96 @@ def cache(
         out, phantoms, index, root, split, part or [], noise=noise, size=size, workers=workers, verify=verify,
         as_json=as_json,
     )  # fmt: skip
+
+
+@app.command()
+def tune(
+    model: Annotated[Path, typer.Argument(help="Bundle.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Settings to write, a JSON file.", show_default=False)],
+    phantoms: PhantomSeeds = "",
+    index: Index = None,
+    root: Root = None,
+    split: SplitFile = None,
+    part: Parts = None,
+    training: Training = None,
+    sensitivity: Annotated[
+        float | None,
+        typer.Option(help="Share of positive slices to call at least.", show_default="largest TPR - FPR"),
+    ] = None,
+    joint: Annotated[
+        bool, typer.Option("--joint/--roc-only", help="Also try stricter class thresholds, with the masks in view.")
+    ] = True,
+    calibration: Annotated[str, typer.Option(help="platt, temperature or none.")] = "platt",
+    mask_scale: Annotated[str, typer.Option(help="absolute or per_image.")] = "absolute",
+    refinement: Annotated[
+        bool, typer.Option("--refinement/--keep-refinement", help="Search the refinement, or keep the bundle's.")
+    ] = True,
+    apply: Annotated[bool, typer.Option("--apply", help="Also write the settings into the bundle.")] = False,
+    store: Store = None,
+    threads: Threads = 1,
+    unchecked: Unchecked = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose thresholds, refinement and calibration on scans that the model did not learn from."""
+    from hemocam_training.bundle_tuning import TuneOptions
+    from hemocam_training.cli.tuning import tune_bundle
+
+    tune_bundle(
+        model,
+        out,
+        {"phantoms": phantoms, "index": index, "root": root, "split": split, "parts": part or []},
+        training or [],
+        TuneOptions(sensitivity, joint, calibration, mask_scale, refinement),  # type: ignore[arg-type]
+        store=store,
+        threads=threads,
+        unchecked=unchecked,
+        overwrite=overwrite,
+        apply=apply,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def export(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of trainings in order, or weights.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle to write, a folder or .zip.", show_default=False)],
+    describe: Annotated[Path, typer.Option("--describe", "-d", help="YAML description.", show_default=False)],
+    tuning: Annotated[
+        Path | None, typer.Option(help="Settings that hemocam-train tune chose.", show_default=False)
+    ] = None,
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(help="evaluation.json for figures and card; may be repeated.", show_default=False),
+    ] = None,
+    version: Annotated[str, typer.Option(help="Instead of the description's.", show_default=False)] = "",
+    best: Annotated[bool, typer.Option("--best", help="The check with the best score, not the last.")] = False,
+    range_scans: Annotated[
+        int, typer.Option(min=-1, help="Training scans to measure; -1 keeps what is known, or measures 60.")
+    ] = -1,
+    index: Index = None,
+    root: Root = None,
+    split: SplitFile = None,
+    part: Parts = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a bundle with its model card, and compare it with the training's own numbers."""
+    from hemocam_training.cli.exporting import export_model
+
+    export_model(
+        runs,
+        out,
+        describe,
+        tuning,
+        evaluation or [],
+        version,
+        range_scans,
+        {"index": index, "root": root, "split": split, "parts": part or []},
+        best=best,
+        overwrite=overwrite,
+        as_json=as_json,
+    )

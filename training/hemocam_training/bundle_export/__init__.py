@@ -1,0 +1,1 @@
+"""From a training to a bundle: description, weights, model card, range of the training scans, self-check."""
