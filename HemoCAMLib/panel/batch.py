@@ -208,7 +208,10 @@ class Batch:
             logging.exception("HemoCAM")
             scan.state, scan.error = FAILED, _unforeseen(error)
         self._show()
-        self._later(self._next if self.busy else self._end)
+        if self.busy:
+            self._later(self._next)
+        else:
+            self._end()
 
     def _failed(self, scan: Scan, error: HemoCAMError) -> None:
         self.handle = None

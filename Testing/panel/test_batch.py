@@ -9,35 +9,33 @@ from typing import Any
 import numpy as np
 import pytest
 from synthetic_head import head_hu
-from torch_python import launcher
+from torch_python import python_with_torch
 
 pytestmark = pytest.mark.slicer_core
 
+ROOT = Path(__file__).resolve().parents[2]
 MATRIX = np.array([[-3.4, 0, 0, 100.3], [0, -3.4, 0, 107.1], [0, 0, 5, 20], [0, 0, 0, 1.0]])
 QUICK = {"device": "cpu", "threads": 1}
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return launcher(tmp_path_factory.mktemp("python"))
+@pytest.fixture
+def host() -> Iterator[Any]:
+    """The application, whose Python can start a real worker."""
+    pytest.importorskip("PySide6", reason="PySide6-Essentials is not installed")
+    pytest.importorskip("slicer", reason="slicer-core is not installed")
+    from panel_host import PanelHost
+
+    with PanelHost(python=str(python_with_torch())) as running:
+        yield running
 
 
 @pytest.fixture
-def logic(host: Any, python: str) -> Iterator[Any]:
-    from HemoCAMLib.panel import worker_host
+def logic(host: Any) -> Iterator[Any]:
     from HemoCAMLib.panel.scripting import Scripting
+    from HemoCAMLib.panel.worker_host import end_application_worker
 
-    worker_host.end_application_worker()
-    worker_host._shared = worker_host.WorkerHost(python)
-    slicer_app().connect("aboutToQuit()", worker_host.end_application_worker)
     yield Scripting()
-    worker_host.end_application_worker()
-
-
-def slicer_app() -> Any:
-    import slicer
-
-    return slicer.app
+    end_application_worker()
 
 
 def add_volume(hu: np.ndarray, name: str) -> Any:
@@ -145,3 +143,30 @@ def test_what_a_batch_loads_itself_goes_again(logic: Any, host: Any, tmp_path: P
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert "2.25" not in " ".join(path.name for path in (tmp_path / "batch").iterdir())
     assert rows_of(batch.table_node)[0]["Note"] == "The series could not be loaded. Choose a head CT."
+
+
+def test_the_panels_list_analyses_what_is_ticked(host: Any) -> None:
+    import qt
+    import slicer
+
+    host.load_module(ROOT / "HemoCAM" / "HemoCAM.py")
+    panel = host.select_module("HemoCAM").panel
+    for count in (3, 4):
+        add_volume(head_hu(slices=count), f"scan {count}")
+    part = panel.batch
+    assert host.run_until(lambda: part.list.count == 2, 5)
+    assert not part.apply_button.enabled
+    part.list.item(1).setCheckState(qt.Qt.Checked)
+    add_volume(head_hu(slices=5), "scan 5")
+    assert host.run_until(lambda: part.list.count == 3, 5)
+    assert [name.split(":")[0] for name in part.ticked] == ["node"]
+    assert part.apply_button.enabled
+    part.apply_button.click()
+    assert part.apply_button.text == "Cancel"
+    assert host.run_until(lambda: part.batch.finished, 120)
+    assert [scan.name for scan in part.batch.scans] == ["scan 4"]
+    assert part.batch.scans[0].state == "done"
+    assert "1 of 1 scans done" in part.status_label.text
+    assert slicer.app.applicationLogic().GetSelectionNode().GetActiveTableID() == part.batch.table_node.GetID()
+    part.on_add()
+    assert part.status_label.text == "The DICOM database holds no CT series."
