@@ -6,6 +6,7 @@ import numpy as np
 
 from hemocam_training.phantoms.grid import Field, occupancy, smoothstep
 from hemocam_training.phantoms.head import Anatomy
+from hemocam_training.phantoms.hematoma import draw_hematoma
 from hemocam_training.phantoms.plan import Clot
 from HemoCAMLib.subtypes import subtype_named
 
@@ -36,8 +37,9 @@ def draw_clots(
     order = {"SAH": 0, "IVH": 1, "IPH": 2, "SDH": 3, "EDH": 4}
     for clot in sorted(clots, key=lambda item: order[item.subtype]):
         if clot.subtype == "IPH":
-            _oedema(head, clot, rough, rng)
-            share = _iph(head, clot, rough)
+            share = np.zeros_like(head.hu)
+            box, own = draw_hematoma(head, clot, rough, grain, rng)
+            share[box] = own
         elif clot.subtype == "IVH":
             share = _ivh(head, clot, rough, rng)
         elif clot.subtype == "SAH":
@@ -70,24 +72,10 @@ def _clot_hu(head: Anatomy, clot: Clot, grain: Field, rough: Field, fixed: tuple
         hu += amplitude * np.tanh(1.2 * rough + 0.03 * y) - 3
     if clot.kind == "swirl":
         hu -= 22 * smoothstep(rough, 0.5, 1.3)
+    if clot.subtype == "IPH" and clot.level_mm is not None:
+        # Cells settle under plasma where blood has not clotted.
+        hu += 26 * smoothstep(fixed[1] - clot.center_mm[1], clot.level_mm - 1, clot.level_mm + 1) - 20
     return np.clip(hu, 5, 92)
-
-
-def _iph(head: Anatomy, clot: Clot, rough: Field) -> Field:
-    share = np.zeros_like(head.hu)
-    box, distance = head.blob(clot.center_mm, clot.size_mm, 16)
-    distance = distance + clot.roughness * rough[box]
-    share[box] = occupancy(distance, 2.0) * occupancy(1.5 - head.depth_mm[box])
-    return share
-
-
-def _oedema(head: Anatomy, clot: Clot, rough: Field, rng: np.random.Generator) -> None:
-    width = rng.uniform(0, 1) ** 1.5 * 0.7 * min(clot.size_mm) + 1
-    box, distance = head.blob(clot.center_mm, clot.size_mm, 16 + 1.2 * width)
-    distance = distance + (clot.roughness + 0.25 * width) * rough[box]
-    tissue = (1 - head.cisterns[box]) * (1 - head.ventricle[box]) * occupancy(2 - head.depth_mm[box])
-    share = smoothstep(distance, width, 0.4 * width - 0.5) * tissue * rng.uniform(0.4, 1)
-    head.paint(box, share, np.minimum(head.hu[box], rng.uniform(17, 23)))
 
 
 def _ivh(head: Anatomy, clot: Clot, rough: Field, rng: np.random.Generator) -> Field:

@@ -56,7 +56,15 @@ class Anatomy:
         self, center_mm: tuple[float, float, float], radii_mm: tuple[float, float, float], margin_mm: float = 12.0
     ) -> tuple[tuple[slice, slice, slice], Field]:
         """Index box and signed distance (mm, negative inside) of an ellipsoid in anatomical coordinates."""
-        box = self.grid.box(center_mm, max(radii_mm) * 1.1 + margin_mm)
+        return self.blob_in(self.grid.box(center_mm, max(radii_mm) * 1.1 + margin_mm), center_mm, radii_mm)
+
+    def blob_in(
+        self,
+        box: tuple[slice, slice, slice],
+        center_mm: tuple[float, float, float],
+        radii_mm: tuple[float, float, float],
+    ) -> tuple[tuple[slice, slice, slice], Field]:
+        """The same in a box at hand."""
         (cx, cy, cz), (rx, ry, rz) = center_mm, radii_mm
         scaled = np.sqrt(
             ((self.x[box] - cx) / rx) ** 2 + ((self.y[box] - cy) / ry) ** 2 + ((self.z[box] - cz) / rz) ** 2

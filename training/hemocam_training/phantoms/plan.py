@@ -39,6 +39,7 @@ class Clot:
         size_mm: radii (IPH), reach (SAH, in the first), or (along, up, thickness) of SDH and EDH.
         hu: centre of its Hounsfield units.
         roughness: how far its outline is lobulated, mm.
+        level_mm: height of a fluid level towards the back, from its centre; None where blood has clotted.
     """
 
     subtype: str
@@ -47,6 +48,7 @@ class Clot:
     size_mm: tuple[float, float, float]
     hu: float
     roughness: float
+    level_mm: float | None = None
 
 
 def choose_subtypes(rng: np.random.Generator) -> tuple[str, ...]:
@@ -76,11 +78,11 @@ def plan_clots(rng: np.random.Generator, subtypes: tuple[str, ...]) -> list[Clot
 def has_hidden_subdural(seed: int) -> bool:
     """Whether the phantom of that seed, with subtypes by chance, holds a subdural that few readers would see.
 
-    Such are films thinner than 3.5 mm and collections as dense as brain.
+    Such are collections as dense as brain.
     """
     rng = phantom_generator(seed)
     clots = plan_clots(rng, choose_subtypes(rng))
-    return any(clot.subtype == "SDH" and (clot.kind == "subacute" or clot.size_mm[2] < 3.5) for clot in clots)
+    return any(clot.subtype == "SDH" and clot.kind == "subacute" for clot in clots)
 
 
 def phantom_generator(seed: int) -> np.random.Generator:
@@ -90,21 +92,30 @@ def phantom_generator(seed: int) -> np.random.Generator:
 
 def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     side = rng.choice([-1.0, 1.0])
-    site = rng.choice(["putamen", "thalamus", "lobe", "cerebellum", "pons"], p=[0.28, 0.2, 0.36, 0.1, 0.06])
+    sites = ["putamen", "thalamus", "lobe", "cerebellum", "pons", "contusion"]
+    site = rng.choice(sites, p=[0.25, 0.19, 0.29, 0.09, 0.05, 0.13])
     median_ml, largest_ml = {
         "putamen": (18, 90),
         "thalamus": (6, 30),
         "lobe": (14, 110),
         "cerebellum": (9, 35),
         "pons": (3, 9),
+        "contusion": (14, 60),
     }[str(site)]
-    volume_ml = float(np.clip(rng.lognormal(np.log(median_ml / repeats**1.5), 1.05), 0.15, largest_ml))
+    volume_ml = float(np.clip(rng.lognormal(np.log(median_ml / repeats**1.5), 1.15), 0.06, largest_ml))
     if site == "putamen":
         center = (side * rng.normal(26, 3), rng.normal(-4, 6), rng.normal(1, 5))
     elif site == "thalamus":
         center = (side * rng.normal(12, 2), rng.normal(9, 3), rng.normal(2, 4))
     elif site == "cerebellum":
         center = (side * rng.uniform(4, 32), rng.uniform(40, 62), rng.uniform(-50, -30))
+    elif site == "contusion":
+        # Where the brain strikes the rough floor: frontal and temporal poles, the temporal convexity.
+        center = (
+            (side * rng.uniform(8, 30), rng.uniform(-70, -52), rng.uniform(-16, 12)),
+            (side * rng.uniform(34, 52), rng.uniform(-30, 12), rng.uniform(-30, -8)),
+            (side * rng.uniform(46, 56), rng.uniform(-25, 40), rng.uniform(-15, 25)),
+        )[int(rng.integers(3))]
     elif site == "pons":
         center = (rng.normal(0, 3), rng.normal(11, 2), rng.normal(-36, 4))
     else:
@@ -117,7 +128,8 @@ def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     stretch = np.exp(rng.normal(0, 0.22, 3)) * ((0.85, 1.2, 1.0) if site == "putamen" else (1, 1, 1))
     stretch /= np.prod(stretch) ** (1 / 3)
     rough = radius * rng.choice([rng.uniform(0, 0.12), rng.uniform(0.12, 0.45)])
-    return Clot("IPH", str(site), center, tuple(radius * stretch), rng.normal(57, 6.5), float(rough))
+    level = float(rng.uniform(-0.3, 0.4) * radius) if radius > 12 and rng.random() < 0.06 else None
+    return Clot("IPH", str(site), center, tuple(radius * stretch), rng.normal(58, 6.5), float(rough), level)
 
 
 def _plan_ivh(rng: np.random.Generator, repeats: int) -> Clot:
@@ -148,17 +160,20 @@ def _side_direction(rng: np.random.Generator, low: float, high: float) -> tuple[
 
 
 def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.22, 0.28, 0.20, 0.22, 0.08]))
+    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.26, 0.34, 0.04, 0.26, 0.10]))
     hu = {
         "acute": rng.normal(58, 6),
         "mixed": rng.normal(37, 7),
         "subacute": rng.normal(36, 4),
-        "chronic": rng.uniform(14, 28),
+        "chronic": rng.uniform(10, 25),
         "falx": rng.normal(60, 5),
     }[kind]
-    thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 2.5, 22))
+    thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 3.5, 22))
     if kind == "falx":
         thickness = rng.uniform(2, 6)
+    elif 16 < hu < 46 and kind != "subacute":
+        # A thin film as dense as the brain beside it has no border that anyone could see.
+        thickness = max(thickness, 6.0 + 2.0 * float(rng.random()))
     size = (rng.uniform(35, 85), rng.uniform(28, 60), thickness)
     return Clot("SDH", kind, _side_direction(rng, 0.05, 0.75), size, hu, 0.25)
 
