@@ -54,7 +54,8 @@ class SelfCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ``passed`` among them."""
-        return {**{name: float(f"{value:.3g}") for name, value in asdict(self).items()}, "passed": self.passed}
+        sizes = {name: float(f"{value:.3g}") for name, value in asdict(self).items() if name != "slices"}
+        return {**sizes, "slices": self.slices, "passed": self.passed}
 
 
 def check_bundle(bundle: ModelBundle, checkpoint: Checkpoint, seed: int = VALIDATION_SEED) -> SelfCheck:

@@ -1,4 +1,4 @@
-"""The commands between a dataset and a bundle: cache, tune, export."""
+"""The commands between a dataset and a bundle, and what a bundle is worth: cache, tune, export, evaluate."""
 
 from __future__ import annotations
 
@@ -133,6 +133,51 @@ def export(
         range_scans,
         {"index": index, "root": root, "split": split, "parts": part or []},
         best=best,
+        overwrite=overwrite,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Bundle.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report.", show_default=False)],
+    phantoms: PhantomSeeds = "",
+    index: Index = None,
+    root: Root = None,
+    split: SplitFile = None,
+    part: Parts = None,
+    training: Training = None,
+    variants: Annotated[
+        Path | None,
+        typer.Option(help="JSON file: by name a refinement or mask settings, compared too.", show_default=False),
+    ] = None,
+    baseline: Annotated[bool, typer.Option(help="Measure smoothed HU > 46 beside the model.")] = True,
+    draws: Annotated[int, typer.Option(min=100, max=100_000, help="Samples of patients for intervals.")] = 1000,
+    into_card: Annotated[
+        bool, typer.Option("--into-card", help="Put the figures into the bundle and its card.")
+    ] = False,
+    store: Store = None,
+    threads: Threads = 1,
+    unchecked: Unchecked = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a bundle on scans that it was not made with: slices, masks, volumes, with intervals over patients."""
+    from hemocam_training.cli.evaluating import evaluate_bundle
+
+    evaluate_bundle(
+        model,
+        out,
+        {"phantoms": phantoms, "index": index, "root": root, "split": split, "parts": part or []},
+        training or [],
+        variants,
+        store=store,
+        threads=threads,
+        draws=draws,
+        baseline=baseline,
+        unchecked=unchecked,
+        into_card=into_card,
         overwrite=overwrite,
         as_json=as_json,
     )
