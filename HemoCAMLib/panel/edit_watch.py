@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import qt
@@ -20,14 +19,9 @@ EDITED = "HemoCAM.edited"
 
 
 class EditWatch:
-    """Watches the segmentation of one result at a time.
+    """Watches the segmentation of one result at a time."""
 
-    Args:
-        measured: called when tables were brought up to date.
-    """
-
-    def __init__(self, measured: Callable[[], None]) -> None:
-        self._measured = measured
+    def __init__(self) -> None:
         self._shown: SceneResult | None = None
         self._tags: list[tuple[Any, int]] = []
         self._paused = 0
@@ -76,8 +70,8 @@ class EditWatch:
             self._stepper.start(_measured_steps(self._shown), self._on_measured)
 
     def _on_measured(self, measurements: Measurements) -> None:
-        if self._shown is not None and refresh_tables(self._shown, measurements):
-            self._measured()
+        if self._shown is not None:
+            refresh_tables(self._shown, measurements)
 
 
 def is_edited(shown: SceneResult) -> bool:

@@ -12,10 +12,10 @@ from slicer.i18n import tr as _
 
 from HemoCAMLib.errors import HemoCAMError, WorkerFailed
 from HemoCAMLib.panel.analysis_result import AnalysisResult
-from HemoCAMLib.panel.edit_watch import EDITED, EditWatch, forget_edits, is_edited
+from HemoCAMLib.panel.edit_watch import EditWatch, forget_edits, is_edited
 from HemoCAMLib.panel.files import write_label_map, write_tables
 from HemoCAMLib.panel.parts import Common, Part
-from HemoCAMLib.panel.words import WARNING, colored, error_sentence
+from HemoCAMLib.panel.words import error_sentence
 from HemoCAMLib.scene import SceneResult
 
 
@@ -28,7 +28,7 @@ class KeepPart(Part):
 
     def __init__(self, common: Common) -> None:
         super().__init__(common)
-        self.watch = EditWatch(self._on_measured)
+        self.watch = EditWatch()
         ui = self.ui
         ui.segmentEditorButton.connect("clicked()", self.open_editor)
         ui.saveSceneButton.connect("clicked()", self._on_save)
@@ -50,7 +50,6 @@ class KeepPart(Part):
         self.watch.watch(complete)
         for button in (self.ui.segmentEditorButton, self.ui.exportButton):
             button.setEnabled(complete is not None)
-        self._say()
 
     def may_replace(self, shown: SceneResult) -> bool:
         """Whether masks may be made anew; asks where corrections by hand would be lost."""
@@ -80,16 +79,6 @@ class KeepPart(Part):
 
     def close(self) -> None:
         self.watch.stop()
-
-    def _on_measured(self) -> None:
-        self._say()
-
-    def _say(self) -> None:
-        complete = self.common.choice.complete
-        if complete is not None and complete.segmentation.GetAttribute(EDITED):
-            self.ui.summaryLabel.text = colored(
-                _("Corrected by hand; volumes are those of the corrected segments."), WARNING
-            )
 
     def _chosen(self) -> AnalysisResult | None:
         complete = self.common.choice.complete

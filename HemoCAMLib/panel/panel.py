@@ -9,6 +9,8 @@ import qt
 import slicer
 
 from HemoCAMLib.panel.analysis import Analysis
+from HemoCAMLib.panel.batch import Batch
+from HemoCAMLib.panel.batch_part import BatchPart
 from HemoCAMLib.panel.compare_part import ComparePart
 from HemoCAMLib.panel.input_part import InputPart
 from HemoCAMLib.panel.keep_part import KeepPart
@@ -58,7 +60,9 @@ class Panel:
         self.run = RunPart(
             self.common, self.input, self.thresholds.changes_for_analysis, self._on_started, self._on_ended
         )
-        self._parts = (self.input, self.keep, self.thresholds, self.result, self.compare, self.run)
+        self.batch = BatchPart(self.common, lambda: self.run.settings, lambda: self.run.may_start)
+        self.batch.apply_button.connect("clicked()", self._on_batch)
+        self._parts = (self.input, self.keep, self.thresholds, self.result, self.compare, self.run, self.batch)
         self._gather = qt.QTimer()
         self._gather.setSingleShot(True)
         self._gather.setInterval(_GATHER_MS)
@@ -118,6 +122,17 @@ class Panel:
             self.choice.choose(handle.shown)
             if handle.state == "done":
                 self.result.show(handle.shown, largest=True)
+
+    def _on_batch(self) -> None:
+        """There is one worker: while several scans are analysed the button for one rests."""
+        if self.batch.batch is not None:
+            self.batch.batch.connect("changed", self._on_batch_changed)
+            self.batch.batch.connect("finished", self._on_batch_changed)
+            self._on_batch_changed(self.batch.batch)
+
+    def _on_batch_changed(self, batch: Batch) -> None:
+        self.run.others_run = batch.busy
+        self.run.update()
 
     def _on_closing(self, *_: Any) -> None:
         for part in reversed(self._parts):

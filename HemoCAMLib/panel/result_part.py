@@ -11,12 +11,21 @@ import slicer
 from slicer.i18n import tr as _
 
 from HemoCAMLib.errors import HemoCAMError
+from HemoCAMLib.panel.edit_watch import is_edited
 from HemoCAMLib.panel.parts import Common, Part
-from HemoCAMLib.panel.result_table import slice_entry, strip_rows, volume_headings, volume_rows
+from HemoCAMLib.panel.result_table import slice_entry, strip_rows, volume_headings, volume_rows, volumes_of
 from HemoCAMLib.panel.stepper import Stepper
 from HemoCAMLib.panel.strip_widget import StripWidget
 from HemoCAMLib.panel.views import SlicePosition
-from HemoCAMLib.panel.words import error_sentence, found_sentence, plain, slice_text, unfinished_sentence
+from HemoCAMLib.panel.words import (
+    WARNING,
+    colored,
+    error_sentence,
+    found_sentence,
+    plain,
+    slice_text,
+    unfinished_sentence,
+)
 from HemoCAMLib.scene import SceneResult, Steps, corrected_steps, largest_bleed_steps, place_of
 from HemoCAMLib.scene.bridge import Node
 from HemoCAMLib.scene.edited import labels_of_members
@@ -185,10 +194,11 @@ class ResultPart(Part):
         nodes = current.nodes("volumes")
         rows = volume_rows(nodes[0]) if nodes else []
         table.setVisible(bool(rows))
-        if record.state == "complete":
-            self.ui.summaryLabel.text = found_sentence(record.result["volume_ml"])
-        else:
+        if record.state != "complete":
             self.ui.summaryLabel.text = plain(unfinished_sentence(record.state))
+        elif rows:
+            note = colored(" " + _("Corrected by hand."), WARNING) if is_edited(current) else ""
+            self.ui.summaryLabel.text = found_sentence(volumes_of(nodes[0])) + note
         table.setRowCount(len(rows))
         for number, row in enumerate(rows):
             for place, text in enumerate(row.cells):

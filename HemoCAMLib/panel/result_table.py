@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from HemoCAMLib.measure.measurements import TOTAL
 from HemoCAMLib.panel.strip import ANY_COLOR, StripRow
 from HemoCAMLib.panel.words import millilitres
 from HemoCAMLib.scene.bridge import Node
 from HemoCAMLib.scene.tables import SLICE, probability_column
-from HemoCAMLib.subtypes import ANY, CLASS_NAMES, SUBTYPES
+from HemoCAMLib.subtypes import ANY, CLASS_NAMES, SUBTYPE_NAMES, SUBTYPES
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ def volume_rows(table_node: Node) -> list[VolumeRow]:
         name, color = (subtype.name, subtype.color_rgb) if subtype else ("", None)
         rows.append(VolumeRow(name, title, cells, color, volume > 0))
     return rows
+
+
+def volumes_of(table_node: Node) -> dict[str, float]:
+    """Millilitres by subtype name, and ``total``, as the table has them: after corrections too."""
+    return dict(zip((*SUBTYPE_NAMES, TOTAL), column(table_node, "Volume").tolist(), strict=True))
 
 
 def strip_rows(table_node: Node, count: int, gates: dict[str, float]) -> list[StripRow]:

@@ -9,7 +9,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from HemoCAMLib.errors import HemoCAMError
 from HemoCAMLib.panel.analysis import Analysis
+from HemoCAMLib.panel.dependencies import ensure_dependencies, find_missing, install_torch_extension
 from HemoCAMLib.panel.input_part import InputPart
 from HemoCAMLib.panel.log_window import LogWindow
 from HemoCAMLib.panel.parts import Common, Part
@@ -18,6 +20,7 @@ from HemoCAMLib.panel.words import (
     WARNING,
     colored,
     duration,
+    error_sentence,
     plain,
     progress_text,
     quality_text,
@@ -54,8 +57,10 @@ class RunPart(Part):
         self._began_s = 0.0
         self._announced = False
         self._log: LogWindow | None = None
+        self.others_run = False
         ui = self.ui
         ui.applyButton.connect("clicked()", self.on_apply)
+        ui.dependencyButton.connect("clicked()", self._on_install)
         ui.logButton.connect("clicked()", self._on_log)
         ui.progressBar.setRange(0, _FULL)
         chosen.connect(self.update)
@@ -77,22 +82,31 @@ class RunPart(Part):
         if not self._chosen.refusal:
             self.analyze()
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of ``logic.analyze`` but for the volume."""
+        model, parameters = self._chosen.model, self.common.parameters
+        assert model is not None
+        return {
+            "model": model.key,
+            "device": parameters.device,
+            "mask": self._mask_changes(),
+            "map": self._chosen.map_settings,
+            "allowGaps": parameters.allowGaps,
+        }
+
+    @property
+    def may_start(self) -> bool:
+        """Whether nothing else runs and everything is installed; asks before it installs."""
+        return not self.running and self._chosen.model is not None and self._installed()
+
     def analyze(self) -> None:
         """Begins the analysis of the chosen volume."""
-        model = self._chosen.model
-        assert model is not None
-        parameters = self.common.parameters
+        if not self._installed():
+            return
         self._began_s = time.monotonic()
         self._announced = False
-        handle = self.common.logic.analyze(
-            self._chosen.volume,
-            model.key,
-            device=parameters.device,
-            mask=self._mask_changes(),
-            map=self._chosen.map_settings,
-            allowGaps=parameters.allowGaps,
-            wait=False,
-        )
+        handle = self.common.logic.analyze(self._chosen.volume, wait=False, **self.settings)
         self.handle = handle
         handle.connect("state", self._on_change)
         handle.connect("progress", self._on_change)
@@ -113,8 +127,14 @@ class RunPart(Part):
             ui.applyButton.text = _("Analyse")
             ui.applyButton.setEnabled(not refusal)
             ui.applyButton.toolTip = refusal or _("Find hemorrhage in this scan.")
+        if self.others_run and not self.running:
+            ui.applyButton.setEnabled(False)
+            ui.applyButton.toolTip = _("Several scans are being analysed.")
         ui.progressBar.setVisible(self.running)
         ui.logButton.setEnabled(handle is not None)
+
+    def enter(self) -> None:
+        self._look_for_packages()
 
     def scene_closing(self) -> None:
         self._give_up()
@@ -171,6 +191,36 @@ class RunPart(Part):
     def say(self, text: str, *, bad: bool = False) -> None:
         """Shows a sentence under the button."""
         self.ui.statusLabel.text = colored(plain(text), BAD) if bad else plain(text)
+
+    def _look_for_packages(self) -> None:
+        """Says what an analysis lacks; everything else works without."""
+        missing = find_missing()
+        self.ui.dependencyButton.setVisible(bool(missing))
+        if missing and self.handle is None:
+            self.ui.statusLabel.text = colored(plain(missing.sentence), WARNING)
+
+    def _installed(self) -> bool:
+        try:
+            ensure_dependencies()
+        except HemoCAMError as error:
+            self.ui.statusLabel.text = colored(error_sentence(error), BAD)
+            return False
+        self.ui.dependencyButton.setVisible(False)
+        return True
+
+    def _on_install(self) -> None:
+        missing = find_missing()
+        try:
+            if missing.torch and not missing.extension:
+                install_torch_extension()
+                self.ui.statusLabel.text = _("The extension is installed. Restart Slicer, then press Analyse.")
+                return
+            ensure_dependencies()
+        except HemoCAMError as error:
+            self.ui.statusLabel.text = colored(error_sentence(error), BAD)
+            return
+        self.ui.statusLabel.text = ""
+        self._look_for_packages()
 
     def _on_log(self) -> None:
         if self.handle is None:

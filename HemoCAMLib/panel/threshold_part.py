@@ -124,7 +124,12 @@ class ThresholdPart(Part):
         if complete is not None:
             record = complete.record
             self._model_key = str(record.settings.get("model") or "")
-            self._show(MaskSettings.from_dict(record.result["settings"]["mask"]))
+            try:
+                self._show(MaskSettings.from_dict(record.result["settings"]["mask"]))
+            except HemoCAMError as error:
+                self._show_model()
+                self._on_refused(error)
+                return
             self._say_what_they_do(complete)
         else:
             self._show_model()
@@ -167,7 +172,7 @@ class ThresholdPart(Part):
             self._on_refused(error)
             return
         self._replacing(True)
-        self._stepper.start(self._live.apply_steps(settings.as_dict()), self._on_applied, self._on_refused)
+        self._stepper.start(self._live.apply_steps(settings.as_dict()), self._on_applied, self._on_not_made)
 
     @property
     def busy(self) -> bool:
@@ -180,8 +185,11 @@ class ThresholdPart(Part):
         if complete is not None:
             self._say_what_they_do(complete)
 
-    def _on_refused(self, error: HemoCAMError) -> None:
+    def _on_not_made(self, error: HemoCAMError) -> None:
         self._replacing(False)
+        self._on_refused(error)
+
+    def _on_refused(self, error: HemoCAMError) -> None:
         self.ui.thresholdNoteLabel.text = colored(error_sentence(error), WARNING)
 
     def _say_what_they_do(self, complete: SceneResult) -> None:
@@ -229,10 +237,11 @@ class ThresholdPart(Part):
         try:
             if self._live is None:
                 self._live = self.common.logic.thresholds(AnalysisResult(complete))
+            analysed = self._live.analysed
         except HemoCAMError as error:
             self._on_refused(error)
             return
-        self._set(self._live.analysed)
+        self._set(analysed)
 
     def _on_paper(self) -> None:
         gates = self._of_model().as_dict()["class_thresholds"]

@@ -14,7 +14,7 @@ from PySide6.QtCore import Property, Signal
 from . import swallowed
 from .convert import to_python
 from .ctk_widgets import stored
-from .mrml_widgets import qSlicerWidget
+from .mrml_widgets import qMRMLSegmentEditorWidget, qSlicerWidget
 
 
 class BuiltInModule:
@@ -142,6 +142,9 @@ class qSlicerModuleManager(QtCore.QObject):
         if self.selected in self.scripted:
             self.scripted[self.selected].widgetRepresentation().exit()
         self.selected = name
+        if name == "SegmentEditor" and not hasattr(self._namespace, "SegmentEditorWidget"):
+            # The application makes a panel when it is first shown.
+            self._namespace.SegmentEditorWidget = SimpleNamespace(editor=to_python(qMRMLSegmentEditorWidget()))
         if name in self.scripted:
             widget = self.scripted[name].widgetRepresentation()
             widget.show()

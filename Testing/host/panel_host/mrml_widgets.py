@@ -79,6 +79,28 @@ class qMRMLSegmentsTableView(_OneNode):
     statusColumnVisible = stored(bool, False)
 
 
+class qMRMLSegmentEditorWidget(_OneNode):
+    """The editor without effects: what it edits and over which volume."""
+
+    segmentationNodeChanged = Signal(object)
+    sourceVolumeNodeChanged = Signal(object)
+    _volume: Any = None
+
+    def segmentationNode(self) -> Any:
+        return self._node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._node = node
+        self.segmentationNodeChanged.emit(node)
+
+    def sourceVolumeNode(self) -> Any:
+        return self._volume
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self._volume = node
+        self.sourceVolumeNodeChanged.emit(node)
+
+
 class qMRMLSliderWidget(ctkSliderWidget):
     pass
 
