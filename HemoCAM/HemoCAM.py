@@ -167,6 +167,10 @@ class HemoCAMLogic(ScriptedLoadableModuleLogic):
         """Finds hemorrhage in a head CT: a result, or with ``wait=False`` a handle at once."""
         return self.scripting.analyze(volumeNode, model, wait=wait, **settings)
 
+    def analyzeSeveral(self, scans: Any, tableNode: Any = None, model: str | None = None, **settings: Any) -> Any:
+        """Analyses several volumes one after the other into one table; one that fails never stops the rest."""
+        return self.scripting.analyzeSeveral(scans, tableNode, model, **settings)
+
     def applyThresholds(
         self, result: Any, classThresholds: Any = None, maskThresholds: Any = None, **changes: Any
     ) -> Any:

@@ -58,6 +58,7 @@ def run_times(host: Any, widget: Any, times: HandlerTimes, slices: int, limit_s:
         "worst_gap_choosing_ms": round(chosen.worst_gap_ms, 1),
         "worst_gap_idle_ms": round(idle.worst_gap_ms, 1),
         "worst_handlers_ms": times.worst_ms(),
+        "worst_handlers_cpu_ms": times.worst_cpu_ms(),
         "found": run.handle.result.found,
     }
 
@@ -75,7 +76,7 @@ def slider_times(host: Any, widget: Any) -> dict[str, Any]:
         source.SourceRepresentationModified, lambda *_: seen.append(time.perf_counter())
     )
     values = np.random.default_rng(0).uniform(0.2, 0.9, SLIDER_MOVES)
-    for value in [start, *values.round(2).tolist()]:
+    for value in [0.99 - start, *values.round(2).tolist()]:
         written = result.volume_table.GetMTime()
         moved = time.perf_counter()
         slider.value = value

@@ -67,6 +67,7 @@ class HandlerTimes:
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = defaultdict(list)
+        self.cpu_seconds: dict[str, list[float]] = defaultdict(list)
         from panel_host import signals
 
         with_arity = signals._with_arity
@@ -92,6 +93,7 @@ class HandlerTimes:
     def clear(self) -> None:
         """Forgets what was measured until now."""
         self.seconds.clear()
+        self.cpu_seconds.clear()
 
     def stop(self) -> None:
         """Takes the watches off."""
@@ -100,19 +102,28 @@ class HandlerTimes:
 
     def worst_ms(self, count: int = 8) -> dict[str, float]:
         """Longest call of those that took longest."""
-        longest = {name: round(1000 * max(times), 1) for name, times in self.seconds.items()}
-        return dict(sorted(longest.items(), key=lambda entry: -entry[1])[:count])
+        return _worst_ms(self.seconds, count)
+
+    def worst_cpu_ms(self, count: int = 8) -> dict[str, float]:
+        """The same in time that the main thread was computing, whatever else the machine did."""
+        return _worst_ms(self.cpu_seconds, count)
 
     def _timed(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         @functools.wraps(function)
         def timed(*arguments: Any, **keywords: Any) -> Any:
-            started = time.perf_counter()
+            started, computing = time.perf_counter(), time.thread_time()
             try:
                 return function(*arguments, **keywords)
             finally:
                 self.seconds[name].append(time.perf_counter() - started)
+                self.cpu_seconds[name].append(time.thread_time() - computing)
 
         return timed
+
+
+def _worst_ms(calls: dict[str, list[float]], count: int) -> dict[str, float]:
+    longest = {name: round(1000 * max(times), 1) for name, times in calls.items()}
+    return dict(sorted(longest.items(), key=lambda entry: -entry[1])[:count])
 
 
 def resident_mib() -> float:
