@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,8 +50,8 @@ class Analysis:
     """The handle of an analysis; everything happens in later turns of the event loop.
 
     The result appears in the scene slice by slice. It ends in one of the states ``done``, ``cancelled`` and ``failed``.
-    Where the scene is closed, the CT or the result deleted in the meantime, it ends as cancelled, the worker is killed
-    and no node is touched any more.
+    Where the scene is closed, the CT or a part of the result deleted in the meantime, it ends as cancelled: the worker
+    is killed, and what is left of the result is taken out of the scene.
 
     >>> handle = Analysis(worker, volume_node, run_folder)  # doctest: +SKIP
     >>> handle.connect("finished", lambda handle: print(handle.state, handle.result))  # doctest: +SKIP
@@ -63,6 +64,7 @@ class Analysis:
         file_of_uid: path of a DICOM file by SOP instance UID; None where there is no database.
         modality: of the DICOM series where it is known; anything but CT is refused.
         overwrite: allow the run folder to hold another analysis.
+        discard: delete the run folder where the result was deleted before it was complete.
         update_ms: nodes are brought up to date at most this often.
 
     Attributes:
@@ -92,6 +94,7 @@ class Analysis:
         file_of_uid: FileOfUid | None = None,
         modality: str = "",
         overwrite: bool = False,
+        discard: bool = False,
         update_ms: int = UPDATE_MS,
     ) -> None:
         self.state = "preparing"
@@ -114,6 +117,7 @@ class Analysis:
         self._file_of_uid = file_of_uid
         self._modality = modality
         self._overwrite = overwrite
+        self._discard = discard
         self._callbacks: dict[str, list[Callable[[Analysis], object]]] = {event: [] for event in EVENTS}
         self._submitted = False
         self._run_shape: tuple[int, int, int] | None = None
@@ -153,12 +157,26 @@ class Analysis:
             self._end("cancelled", _cancelled())
 
     def abandon(self) -> None:
-        """Ends it at once: kills the worker, touches no node any more. For the end of a module or the application."""
+        """Ends it at once and kills the worker: for the end of a module or of the application."""
         if self.finished:
             return
-        if self._submitted:
+        was_submitted = self._submitted
+        if self._nodes_gone():
+            self._clear_away()
+            self._end("cancelled", _cancelled())
+        else:
+            self._end_with_nodes("cancelled", _cancelled())
+        if was_submitted:
             self._worker.shutdown()
-        self._end("cancelled", _cancelled())
+
+    def _clear_away(self) -> None:
+        """Takes what is left of the result out of the scene, and its run folder with it."""
+        if self.shown is not None and self._scene is not None and not self._scene.IsClosing():
+            self.shown.remove()
+        if self._discard and self._submitted:
+            folder = self.run_folder
+            # The worker holds files in it until it is gone.
+            qt.QTimer.singleShot(1000, lambda: shutil.rmtree(folder, ignore_errors=True))
 
     def _take_turn(self) -> None:
         """One small step; what goes wrong in it ends the analysis, never the application."""

@@ -97,6 +97,7 @@ class Scripting:
             file_of_uid=file_of_uid(),
             modality=modality_of(volumeNode),
             overwrite=overwrite,
+            discard=runFolder is None,
         )
         if not wait:
             return handle

@@ -106,7 +106,7 @@ class WorkerHost:
         Args:
             run_folder: prepared (:meth:`~HemoCAMLib.scene.AnalysisInput.prepare`).
             on_event: called on the main thread with every event of the run, in order; the last one is ``done``,
-                ``cancelled`` or ``error``. After :meth:`shutdown` it is not called any more.
+                ``cancelled`` or ``error``.
 
         Raises:
             WorkerFailed: ``WORKER_BUSY``, another run is under way.
@@ -132,9 +132,10 @@ class WorkerHost:
     def shutdown(self) -> None:
         """Kills the worker with all it started, whatever it does; the next run starts another one.
 
-        What a killed run has written stays in its folder, and the run can go on from there.
+        A run under way ends as cancelled. What it has written stays in its folder, and it can go on from there.
         """
         process, self._process = self._process, None
+        listener = self._listener if self.busy else None
         self._conversation = self._listener = None
         self._clock.stop()
         self._idle.stop()
@@ -154,6 +155,8 @@ class WorkerHost:
             kill_with_children(int(process.processId()), self._worker_pid)
             process.closeWriteChannel()
         self._worker_pid = 0
+        if listener is not None:
+            listener({"event": "cancelled", "killed": True})
 
     def wait_until_gone(self, limit_ms: int = 2000) -> None:
         """Waits until every process that was killed is gone: for the end of the application, when no event comes."""

@@ -20,7 +20,7 @@ from HemoCAMLib.panel.worker_host import application_worker, end_application_wor
 from HemoCAMLib.run.process import worker_environment
 
 #: What the worker imports.
-_WORKER_IMPORTS = "import torch, torchvision, timm, safetensors, skimage"
+_WORKER_IMPORTS = "import HemoCAMLib.run.networks"
 
 
 @functools.cache
