@@ -59,7 +59,6 @@ class Learner(pl.LightningModule):
         self.scores: dict[str, Any] = {}
         self._config, self._number, self._share = config, number, share
         self._kept = _NotCopied(objective, batches, validation, clock)
-        self._outputs: Callable[[Tensor], Any] | None = None
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._mask_sums: list[tuple[Tensor, Tensor, float]] = []
 
@@ -116,11 +115,11 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one part of a batch."""
         batch = finished(batch, self._kept.batches.bank)
-        if self._outputs is None:
-            self._outputs = self._kept.objective.outputs_of(self.network)
+        if self._kept.outputs is None:
+            self._kept.outputs = self._kept.objective.outputs_of(self.network)
             if self._config.trainer.compile:
-                self._outputs = torch.compile(self._outputs)
-        loss = self._kept.objective(self._outputs(self._laid_out(batch["x"])), batch)
+                self._kept.outputs = torch.compile(self._kept.outputs)
+        loss = self._kept.objective(self._kept.outputs(self._laid_out(batch["x"])), batch)
         newest = loss.detach()
         if not torch.isfinite(newest):
             raise FloatingPointError
@@ -194,6 +193,7 @@ class _NotCopied:
         self, objective: Objective, batches: Batches, validation: ValidationBatches | None, clock: StageClock
     ) -> None:
         self.objective, self.batches, self.validation, self.clock = objective, batches, validation, clock
+        self.outputs: Callable[[Tensor], Any] | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _NotCopied:
         return self

@@ -37,8 +37,10 @@ PAPER_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 SEGMENTATION = "monai-unet"
 _REGISTRY = ("lse-unet", "timm-classifier", "pooled-classifier", SEGMENTATION)
 
-#: Parameters of a network's last linear layer, which belong to its own classes.
-_LAST_LAYERS = ("fc", "classifier", "head")
+#: Modules after the encoder, which belong to a network's own classes.
+_LAST_LAYERS = {"fc", "classifier", "head"}
+#: Least share of tensors that two networks on the same encoder have in common.
+_SHARED = 0.8
 
 
 def registry_name(network: NetworkConfig) -> tuple[str, dict[str, Any]]:
@@ -132,34 +134,36 @@ def take_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
         ConfigRefused: ``TRAIN_START``: neither fits; nothing is changed then.
     """
     state = network.state_dict()
-    if set(weights) == set(state):
-        chosen = dict(weights)
-    else:
-        chosen = {_counterpart(name, state): value for name, value in weights.items() if _counterpart(name, state)}
-    missing = [name for name in state if name not in chosen and _of_encoder(name)]
+    chosen = dict(weights) if set(weights) == set(state) else _of_same_encoder(weights, state)
     wrong = [name for name, value in chosen.items() if value.shape != state[name].shape]
-    if missing or wrong or not chosen:
-        first = (wrong or missing or ["everything"])[0]
+    if wrong or not chosen:
         raise ConfigRefused(
             "TRAIN_START",
             "The weights to start from are those of another network.",
             "Start from the same architecture, or from one on the same encoder.",
-            f"{len(missing)} missing, {len(wrong)} of another shape, first {first}",
+            f"{len(wrong)} of another shape, first {(wrong or ['everything'])[0]}",
         )
     network.load_state_dict(chosen, strict=False)
 
 
-def _counterpart(name: str, state: Mapping[str, Tensor]) -> str:
-    """Where a weight of another network on the same encoder belongs: ``encoder.body.x`` and ``body.x`` are one."""
+def _of_same_encoder(weights: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of an encoder by the names that they have in this network; empty where it is another encoder."""
+    places = {_encoder_name(name): name for name in state if _encoder_name(name)}
+    stored = {_encoder_name(name): value for name, value in weights.items() if _encoder_name(name)}
+    shared = set(places) & set(stored)
+    # A classifier has layers after the last stage that an encoder of features lacks.
+    if len(shared) < _SHARED * min(len(places), len(stored)):
+        return {}
+    return {places[name]: stored[name] for name in shared}
+
+
+def _encoder_name(name: str) -> str:
+    """One name for a tensor of an encoder, empty for others: timm calls ``stages.0`` of its features ``stages_0``."""
     bare = name.removeprefix("encoder.")
-    for candidate in (f"encoder.{bare}", bare):
-        if candidate in state and _of_encoder(candidate):
-            return candidate
-    return ""
-
-
-def _of_encoder(name: str) -> bool:
-    return name.startswith(("encoder.", "body.", "features.")) and name.split(".")[-2] not in _LAST_LAYERS
+    parts = bare.split(".")
+    if parts[0] not in ("body", "features") or set(parts) & _LAST_LAYERS:
+        return ""
+    return bare.replace(".", "_")
 
 
 class EncoderClassifier(nn.Module):

@@ -91,6 +91,12 @@ def run_stage(run: StageRun, network: nn.Module, sources: Sources, started: Proc
             "Several processes cannot train by the clock: they would not stop at the same step.",
             "Give the stage's length in steps or epochs.",
         )
+    if settings.accelerator == "gpu" and not _on_gpu(settings):
+        raise ConfigRefused("TRAIN_CONFIG_DEVICES", "There is no GPU here.", "Set trainer.accelerator to auto or cpu.")
+    if settings.precision == "16-mixed" and not _on_gpu(settings):
+        raise ConfigRefused(
+            "TRAIN_CONFIG_PRECISION", "16-mixed needs a GPU.", "Set trainer.precision to bf16-mixed or 32-true."
+        )
     share = Share(started.rank, started.count, settings.accumulate)
     learner = _learner(run, network, sources, share)
     average = ExponentialAverage(settings.averaging) if settings.averaging is not None else None
@@ -160,7 +166,7 @@ def _learner(run: StageRun, network: nn.Module, sources: Sources, share: Share) 
         seed=(config.trainer.seed, run.number),
         share=share,
         masked=objective.masked,
-        on_device=torch.cuda.is_available() and config.trainer.accelerator != "cpu",
+        on_device=_on_gpu(config.trainer),
     )
     validation = None
     if sources.validation is not None:
@@ -170,6 +176,10 @@ def _learner(run: StageRun, network: nn.Module, sources: Sources, share: Share) 
         )
     clock = StageClock(stage, len(sources.train))
     return Learner(trained, config, run.number, objective, batches, validation, clock, share)
+
+
+def _on_gpu(settings: TrainerConfig) -> bool:
+    return settings.accelerator != "cpu" and torch.cuda.is_available()
 
 
 def _reopened(config: FitConfig, size: int) -> SliceSource:
@@ -182,7 +192,7 @@ def _trainer(config: FitConfig, run: StageRun, callbacks: list[Callback], starte
     settings = config.trainer
     plugins: list[Any] = [SLURMEnvironment(auto_requeue=False)] if started.started_by == "slurm" else []
     return pl.Trainer(
-        accelerator=settings.accelerator,
+        accelerator="gpu" if _on_gpu(settings) else "cpu",
         devices=started.devices,
         num_nodes=started.nodes,
         strategy=DDPStrategy(static_graph=False) if started.count > 1 else "auto",
