@@ -45,27 +45,47 @@ class HeadAtlas:
         self._origin_mm, self._step_mm = origin_mm, step_mm
 
     def skull(self, x: Field, y: Field, z: Field) -> list[Field]:
-        """Inner depth, skin depth (mm) and HU at layout coordinates."""
-        return self._sampled(self._skull, x, y, z)
+        """Inner depth, skin depth (mm) and HU at layout coordinates [z, y, x].
+
+        Taken at every second row and column and interpolated: the atlas is no finer.
+        """
+        coarse = self._sampled(self._skull, *(np.ascontiguousarray(axis[:, ::2, ::2]) for axis in (x, y, z)))
+        rows, columns = x.shape[1:]
+        if rows % 2 or columns % 2:
+            raise ValueError("the grid needs an even number of rows and columns")
+        return [_doubled(field) for field in coarse]
 
     def brain(self, x: Field, y: Field, z: Field) -> list[Field]:
-        """Grey, white, outer CSF (0..1) and depth inside the ventricles (mm) at layout coordinates."""
+        """Grey, white, outer CSF (0..1) and depth inside the ventricles (mm) at layout coordinates of any shape."""
         return self._sampled(self._brain, x, y, z)
 
     def _sampled(self, channels: torch.Tensor, *layout_mm: Field) -> list[Field]:
+        shape = layout_mm[0].shape
         size = np.array(channels.shape[:1:-1], np.float64)
         # LPS axes x and z grow with their index in these files, y falls.
         signs = (1.0, -1.0, 1.0)
-        places = torch.empty((1, *layout_mm[0].shape, 3))
+        places = torch.empty((1, 1, 1, layout_mm[0].size, 3))
         for axis, (values, sign) in enumerate(zip(layout_mm, signs, strict=True)):
             index_per_mm = sign * LAYOUT_TO_MNI / self._step_mm
             at_zero = sign * (MNI_ORIGIN_MM[axis] - self._origin_mm[axis]) / self._step_mm
             scale = 2 / (size[axis] - 1)
-            places[0, ..., axis] = torch.from_numpy(values * np.float32(index_per_mm * scale))
-            places[0, ..., axis] += float(at_zero * scale - 1)
+            places[..., axis] = torch.from_numpy(values.ravel() * np.float32(index_per_mm * scale))
+            places[..., axis] += float(at_zero * scale - 1)
         with torch.inference_mode():
             sampled = functional.grid_sample(channels, places, padding_mode="border", align_corners=True)[0]
-        return list(sampled.numpy())
+        return [channel.reshape(shape) for channel in sampled.numpy()]
+
+
+def _doubled(field: Field) -> Field:
+    """[z, y, x] at every second row and column to all of them, linear between, constant past the last."""
+    for axis in (1, 2):
+        here = np.moveaxis(field, axis, 0)
+        full = np.empty((2 * here.shape[0], *here.shape[1:]), np.float32)
+        full[::2] = here
+        full[1:-1:2] = (here[:-1] + here[1:]) * np.float32(0.5)
+        full[-1] = here[-1]
+        field = np.moveaxis(full, 0, axis)
+    return np.ascontiguousarray(field)
 
 
 @lru_cache(maxsize=2)

@@ -6,7 +6,7 @@ import numpy as np
 
 from hemocam_training.phantoms.brain import BrainLook, tent_height
 from hemocam_training.phantoms.grid import occupancy, smoothstep
-from hemocam_training.phantoms.head import Anatomy
+from hemocam_training.phantoms.head import Anatomy, PickedVoxels
 
 
 def draw_baits(head: Anatomy, look: BrainLook, rng: np.random.Generator) -> None:
@@ -20,9 +20,15 @@ def draw_baits(head: Anatomy, look: BrainLook, rng: np.random.Generator) -> None
 
 def _draw_dura(head: Anatomy, rng: np.random.Generator) -> None:
     """Falx, tentorium, and the venous sinuses along them."""
+    venous = rng.uniform(42, 62)
+    _draw_sheets(PickedVoxels(head, head.depth_mm > -1), rng, venous)
+    box, distance = head.blob((0, 48, 0), (2, 20, 3))
+    head.paint(box, occupancy(distance), venous)
+
+
+def _draw_sheets(head: PickedVoxels, rng: np.random.Generator, venous: float) -> None:
     inside = occupancy(-head.depth_mm)
     wave = head.grid.noise(rng, 30)
-    venous = rng.uniform(42, 62)
     dense = rng.uniform(42, 62) if rng.random() < 0.75 else rng.uniform(62, 90)
     thick = rng.uniform(0.35, 0.9)
     outer = np.hypot((head.y - 2) / 47, (head.z - 2) / 31)
@@ -47,8 +53,7 @@ def _draw_dura(head: Anatomy, rng: np.random.Generator) -> None:
     own = 1 + 0.35 * np.sign(head.x) * np.float32(rng.choice([-1, 1]))
     transverse = smoothstep(lateral / own, 1.1, 0.8) * (head.y > 42) * inside * (head.z < 0)
     head.hu += transverse * (venous - head.hu)
-    box, distance = head.blob((0, 48, 0), (2, 20, 3))
-    head.paint(box, occupancy(distance), venous)
+    head.put_back()
 
 
 def _draw_vessels(head: Anatomy, rng: np.random.Generator) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from hemocam_training.phantoms.grid import Field, occupancy, smoothstep
-from hemocam_training.phantoms.head import Anatomy
+from hemocam_training.phantoms.head import Anatomy, PickedVoxels
 
 CSF_HU = 8.0
 
@@ -77,15 +77,15 @@ def draw_brain(head: Anatomy, look: BrainLook, rng: np.random.Generator, bloody:
     _draw_ventricles(head, look)
 
 
-def cerebellum_share(head: Anatomy) -> Field:
+def cerebellum_share(head: Anatomy | PickedVoxels) -> Field:
     """0..1: below the tentorium and behind the brainstem."""
     return smoothstep(tent_height(head) - head.z, -1, 2) * smoothstep(head.y, 16, 22)
 
 
-def tent_height(head: Anatomy) -> Field:
+def tent_height(head: Anatomy | PickedVoxels) -> Field:
     """Height of the tentorium over each point: highest in the midline at the straight sinus."""
     x, y = np.abs(head.x), head.y
-    return -24 + 20 * np.exp(-x / 26) * smoothstep(y, 90, 30) - 0.10 * (y - 40)
+    return np.float32(-24) + np.float32(20) * np.exp(-x / 26) * smoothstep(y, 90, 30) - 0.10 * (y - 40)
 
 
 def deep_grey(head: Anatomy) -> Field:
@@ -208,7 +208,9 @@ def _capsule(
     share[box] = np.maximum(share[box], occupancy(distance * np.minimum(across, upward), 1.2))
 
 
-def white_matter_disease(head: Anatomy, tissue: Field, look: BrainLook, rng: np.random.Generator) -> None:
+def white_matter_disease(
+    head: Anatomy | PickedVoxels, tissue: Field, look: BrainLook, rng: np.random.Generator
+) -> None:
     """Low density beside the ventricles in older brains."""
     if rng.random() > look.atrophy:
         return

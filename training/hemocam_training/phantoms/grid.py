@@ -97,8 +97,9 @@ def smoothstep(value: Field, low: float, high: float) -> Field:
     t = np.subtract(value, np.float32(low), dtype=np.float32)
     t *= np.float32(1 / (high - low))
     np.clip(t, 0, 1, out=t)
-    rest = np.float32(-2) * t
+    # t² (3 − 2t) with one more array.
+    rest = t * np.float32(-2)
     rest += np.float32(3)
-    t *= t
-    t *= rest
-    return t
+    rest *= t
+    rest *= t
+    return rest

@@ -25,7 +25,7 @@ from hemocam_training.phantoms.plan import (
 )
 from hemocam_training.phantoms.scanner import scanner_marks
 from hemocam_training.phantoms.slices import SliceSampler, random_planes
-from hemocam_training.phantoms.warped_head import bend, draw_warped_brain, draw_warped_outside, warp_atlas
+from hemocam_training.phantoms.warped_head import draw_warped_brain, draw_warped_outside, warp_atlas
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.subtypes import ANY, SUBTYPES
 
@@ -159,8 +159,7 @@ def _draw_head(
     if atlas is None:
         draw_brain(head, look, rng, bloody)
     else:
-        grey, white, csf, ventricle = atlas.brain(*bend(grid, rng, (head.x, head.y, head.z)))
-        draw_warped_brain(head, look, (grey, white, csf, ventricle), rng, bloody)
+        draw_warped_brain(head, look, atlas, rng, bloody)
     draw_baits(head, look, rng)
     return head, draw_clots(head, clots, bloody, fixed, rough, rng)
 
