@@ -11,10 +11,12 @@ from slicer.i18n import tr as _
 
 from HemoCAMLib.errors import HemoCAMError
 from HemoCAMLib.panel.application import file_of_uid, modality_of
+from HemoCAMLib.panel.dependencies import find_missing
 from HemoCAMLib.panel.model_list import ModelEntry, ModelList, card
 from HemoCAMLib.panel.parts import Common, Part
 from HemoCAMLib.panel.stepper import Stepper
 from HemoCAMLib.panel.words import BAD, colored, error_sentence, notes_text
+from HemoCAMLib.panel.worker_host import application_worker
 from HemoCAMLib.run.map_settings import LOCAL_LOGIT
 from HemoCAMLib.scene import AnalysisInput, InputNote, analysis_input_steps
 from HemoCAMLib.scene.bridge import Node
@@ -42,14 +44,15 @@ class InputPart(Part):
         self._listeners: list[Any] = []
         self._models = ModelList(_stored_models(), _store_models)
         self._entries: list[ModelEntry] = []
+        self._described = ""
         ui = self.ui
         ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._on_volume)
         ui.modelSelector.connect("currentIndexChanged(int)", self._on_model)
         ui.addModelButton.connect("clicked()", self._on_add_model)
         ui.removeModelButton.connect("clicked()", self._on_forget_model)
         ui.allowGapsCheck.connect("toggled(bool)", self._on_gaps)
+        ui.optionsBox.connect("toggled(bool)", self._on_options)
         self._fill_models(str(slicer.util.settingsValue(MODEL, "") or ""))
-        self.show_maps([LOCAL_LOGIT], [])
         self.scene_changed()
 
     @property
@@ -149,6 +152,23 @@ class InputPart(Part):
         self.ui.inputNotesLabel.text = notes_text(notes)
         self._tell()
 
+    def ask_for_maps(self) -> None:
+        """Asks the worker which methods and layers the chosen model has; it answers when it has time."""
+        entry = self.model
+        if entry is not None and self._described != entry.key:
+            application_worker().describe(entry.key, self._on_description)
+
+    def _on_description(self, event: dict[str, Any]) -> None:
+        entry = self.model
+        if entry is not None and event["model"] == entry.key and event["methods"]:
+            self._described = entry.key
+            self.show_maps(event["methods"], event["layers"])
+
+    def _on_options(self, opened: bool) -> None:
+        """The lists are the engine's, which is asked where it can be started."""
+        if opened and not find_missing():
+            self.ask_for_maps()
+
     def _on_gaps(self, *_: Any) -> None:
         self._tell()
 
@@ -166,6 +186,10 @@ class InputPart(Part):
 
     def _on_model(self, *_: Any) -> None:
         entry = self.model
+        if entry is None or entry.key != self._described:
+            self._described = ""
+            self.show_maps([LOCAL_LOGIT], [])
+            self._on_options(bool(self.ui.optionsBox.checked))
         self.ui.removeModelButton.setEnabled(entry is not None and not entry.ships)
         problems = "<br>".join(colored(problem, BAD) for problem in self._models.problems)
         self.ui.modelCardLabel.text = "<br>".join(filter(None, [problems, card(entry.metadata) if entry else ""]))

@@ -118,6 +118,8 @@ class Panel:
         self.result.show(handle.shown, largest=False)
 
     def _on_ended(self, handle: Analysis) -> None:
+        if handle.state == "done":
+            self.input.ask_for_maps()
         if handle.shown is not None and handle.shown.is_open:
             self.choice.choose(handle.shown)
             if handle.state == "done":

@@ -54,6 +54,7 @@ class WorkerHost:
         self._conversation: Conversation | None = None
         self._worker_pid = 0
         self._listener: Callable[[Message], None] | None = None
+        self._on_description: Callable[[Message], None] | None = None
         self._errors = b""
         self._clock = qt.QTimer()
         self._clock.setInterval(TICK_MS)
@@ -124,6 +125,18 @@ class WorkerHost:
         self._clock.start()
         self._conversation.analyze(run_folder)
 
+    def describe(self, model: str, on_description: Callable[[Message], None]) -> None:
+        """Asks which maps a model can make; starts the process where it does not run, and returns at once.
+
+        Args:
+            model: as in a job.
+            on_description: called with the event ``description`` when the worker has time; not after :meth:`shutdown`.
+        """
+        self._on_description = on_description
+        self.start()
+        if self._conversation is not None:
+            self._conversation.describe(model)
+
     def cancel(self) -> None:
         """Asks for the end of the run under way; it comes as the event ``cancelled``, by force after the grace time."""
         if self._conversation is not None:
@@ -136,7 +149,7 @@ class WorkerHost:
         """
         process, self._process = self._process, None
         listener = self._listener if self.busy else None
-        self._conversation = self._listener = None
+        self._conversation = self._listener = self._on_description = None
         self._clock.stop()
         self._idle.stop()
         if process is None:
@@ -231,6 +244,10 @@ class WorkerHost:
     def _on_event(self, event: Message) -> None:
         if event["event"] == "ready":
             self._worker_pid = int(event.get("pid", 0))
+        if event["event"] == "description":
+            if self._on_description is not None:
+                self._on_description(event)
+            return
         listener = self._listener
         if event["event"] in FINAL_EVENTS:
             self._listener = None

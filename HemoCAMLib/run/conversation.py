@@ -79,6 +79,15 @@ class Conversation:
         self._kill_at = None
         self._deliver({"command": "analyze", "run_folder": self._run_folder})
 
+    def describe(self, model: str) -> None:
+        """Asks which maps a model can make; the event ``description`` comes when the worker has time.
+
+        Args:
+            model: as in a job.
+        """
+        if not self.ended:
+            self._deliver({"command": "describe", "model": model})
+
     def cancel(self) -> None:
         """Asks the worker to stop after the batch in hand; :meth:`tick` kills it where it does not."""
         if self.busy and not self._cancel_asked:

@@ -1,8 +1,8 @@
 """The conversation with the worker: JSON lines, commands one way, events the other.
 
 Commands (to the worker's standard input)
-    ``{"command": "analyze", "run_folder": PATH}`` reads ``job.json`` there; ``{"command": "cancel"}``;
-    ``{"command": "shutdown"}``. The end of the stream also ends the worker.
+    ``{"command": "analyze", "run_folder": PATH}`` reads ``job.json`` there; ``{"command": "describe", "model": NAME}``;
+    ``{"command": "cancel"}``; ``{"command": "shutdown"}``. The end of the stream also ends the worker.
 
 Events (from its standard output), each with ``event`` and, where it belongs to a run, ``run_folder``
     ``ready``      protocol, version, pid
@@ -15,6 +15,7 @@ Events (from its standard output), each with ``event`` and, where it belongs to 
     ``done``       seconds
     ``cancelled``  slices_done
     ``error``      code, message, advice, detail
+    ``description``  model; methods, layers and modules of its maps, all empty where it cannot be described
 """
 
 from __future__ import annotations

@@ -98,8 +98,9 @@ class Commands:
             if message.get("command") == "cancel":
                 self.cancelled.set()
                 continue
-            # Cleared here, in the order of the commands: a cancel that follows at once must not be lost.
-            self.cancelled.clear()
+            if message.get("command") == "analyze":
+                # Cleared here, in the order of the commands: a cancel that follows at once must not be lost.
+                self.cancelled.clear()
             self._queue.put(message)
         self.cancelled.set()
         self._queue.put({"command": "shutdown"})
@@ -128,6 +129,8 @@ class Worker:
                 with self._events.of_run(command["run_folder"]):
                     # Sent when the folder is free again, so that the host may use it at once.
                     self._events.send(self._analyze(RunFolder(command["run_folder"])))
+            elif command.get("command") == "describe":
+                self._events.send(self._describe(str(command.get("model", ""))))
 
     def _analyze(self, folder: RunFolder) -> Message:
         """Runs one job and gives its final event; no error leaves this function."""
@@ -145,6 +148,18 @@ class Worker:
                     "WORKER_DISK", "The run folder cannot be written.", "Check that the disk has room.", str(error)
                 )
             )
+
+    def _describe(self, model: str) -> Message:
+        """What maps a model can make; a model that cannot be described has none to offer."""
+        described: dict[str, Any] = {"methods": [], "layers": [], "modules": []}
+        try:
+            self._load_torch_side()
+            from HemoCAMLib.run.describe import describe_model
+
+            described = describe_model(model)
+        except Exception:
+            traceback.print_exc()
+        return {"event": "description", "model": model, **described}
 
     def _guarded(self, folder: RunFolder, started_s: float) -> Message:
         try:

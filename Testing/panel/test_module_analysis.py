@@ -71,6 +71,10 @@ def test_a_whole_analysis_streams_ends_and_is_told_in_words(host: Any, widget: A
         panel.result.strip._choose(index)
         assert panel.result._position.index_of(view) == index
         assert ui.stripLabel.text.startswith(f"Slice {index + 1} of {handle.slice_count}")
+    # The engine's own lists of methods and layers, for the next analysis.
+    assert host.run_until(lambda: ui.mapMethodSelector.count > 5, 60)
+    assert ui.mapMethodSelector.findData("hires-cam") > 0
+    assert ui.mapLayerSelector.findData("[-1]") > 0
     ui.logButton.click()
     window = panel.run._log
     assert '"event": "done"' in window.text.toPlainText()

@@ -49,7 +49,7 @@ ROOMS = (
 WORKER_SIDE = re.compile(
     r"HemoCAMLib\.(cam(\..*)?"
     r"|model\.(encoders|folding|heads|lse_unet|openvino_trunk|pooled_classifier|registry|segmentation_unet|state|timm_classifier|torchvision_guard)"
-    r"|run\.(worker|pipeline|scan_run|slice_maps|networks|compute)"
+    r"|run\.(worker|describe|pipeline|scan_run|slice_maps|networks|compute)"
     r"|cli\.device_probe)"
 )
 
