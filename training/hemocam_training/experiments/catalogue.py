@@ -89,7 +89,7 @@ class Experiment:
 EXPERIMENTS = {
     one.name: one
     for one in (
-        Experiment("cam-benchmark", "CAM methods × layers × thresholds on Hemorica", "cam_benchmark"),
+        Experiment("cam-benchmark", "CAM methods × layers × thresholds on Hemorica", "cam_benchmark.experiment"),
         Experiment("cam-versus-mask", "CAM masks against brain-tumour masks, five-fold", "cam_versus_mask"),
         Experiment("segmentation-explained", "Seg-Grad-CAM against Seg-HiRes-Grad-CAM", "segmentation_explained"),
         Experiment("weak-quantification", "Weakly supervised quantification, RSNA to BHSD", "weak_quantification"),

@@ -11,7 +11,14 @@ from torch import nn
 
 from hemocam_training.experiments.bootstrap import Estimate
 from hemocam_training.experiments.cam_benchmark.maps import SliceMaps, slice_maps
-from hemocam_training.experiments.cam_benchmark.masks import ABSOLUTE, best_threshold, dice_curve, map_mask, score_image
+from hemocam_training.experiments.cam_benchmark.masks import (
+    ABSOLUTE,
+    GIVEN,
+    best_threshold,
+    dice_curve,
+    map_mask,
+    score_image,
+)
 from hemocam_training.experiments.cam_benchmark.scores import SliceScore, score_mask, summarise
 from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice
 from HemoCAMLib.cam import Explainer
@@ -53,7 +60,7 @@ class Comparison:
         methods: registry names.
         layers: presets or module names.
         rules: as :meth:`ThresholdRule.from_value` reads them; the threshold of ``fixed`` is chosen on tuning slices,
-            and so is that of ``absolute``, which only local logits have.
+            and so is that of ``absolute``, which only local logits have. ``fixed:75`` is that threshold of 255.
         slow: methods that see only every ``slow_step``-th slice.
         slow_step: see above.
         layerless: methods that take every layer of the network; they are run for the first layer only.
@@ -197,4 +204,6 @@ def _rows(
 
 def _threshold(thresholds: dict[str, dict[str, float]], rule: str, name: str) -> float | None:
     """The threshold chosen for a class, or that of "any"; None where the rule finds its own."""
+    if rule.startswith(GIVEN):
+        return float(rule.removeprefix(GIVEN))
     return thresholds[rule].get(name, thresholds[rule][ANY]) if rule in thresholds else None

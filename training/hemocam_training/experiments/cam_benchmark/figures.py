@@ -82,7 +82,8 @@ def draw_panels(
     if any(panel.mask is not None for panel in panels):
         names = ("map only", "truth only", "both")
         handles = [
-            Patch(color=np.array(c) / 255, label=n) for n, c in zip(names, (MAP_ONLY, TRUTH_ONLY, BOTH), strict=True)
+            Patch(color=(r / 255, g / 255, b / 255), label=name)
+            for name, (r, g, b) in zip(names, (MAP_ONLY, TRUTH_ONLY, BOTH), strict=True)
         ]
         figure.legend(handles=handles, loc="lower right", ncol=3, frameon=False, fontsize=8)
     figure.text(0.01, 0.012, note, fontsize=8, va="bottom")

@@ -22,6 +22,9 @@ GRID = (0.5, 1.0, 2.0, 3.0, 5.0, 7.0, *(float(t) for t in range(10, 251, 5)))
 #: each map on its own scale.
 ABSOLUTE = "absolute"
 
+#: Begins a rule whose fixed threshold is given and not chosen, such as ``fixed:75``.
+GIVEN = "fixed:"
+
 
 def score_image(
     activation_map: NDArray[np.float32], shape: tuple[int, int], rule: str = "fixed"
@@ -36,12 +39,14 @@ def score_image(
     whole = (0, shape[0], 0, shape[1])
     finite = np.nan_to_num(activation_map, nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
     if rule == ABSOLUTE:
-        return (255 * expit(upsample_box(finite, shape, whole))).astype(np.float32)
+        certain: NDArray[np.float32] = (255 * expit(upsample_box(finite, shape, whole))).astype(np.float32)
+        return certain
     positive = np.maximum(finite, 0)
     peak = float(positive.max())
     if peak > 0:
         positive = positive / np.float32(peak) * np.float32(255)
-    return upsample_box(positive, shape, whole)
+    enlarged: NDArray[np.float32] = upsample_box(positive, shape, whole)
+    return enlarged
 
 
 def map_mask(
@@ -53,7 +58,7 @@ def map_mask(
         activation_map: [h, w], signed.
         brain: [row, column].
         rule: ``absolute``, or what :meth:`ThresholdRule.from_value` reads, on the per-image scale.
-        threshold: of 255, where the rule is ``absolute`` or ``fixed``.
+        threshold: of 255, where the rule is ``absolute`` or ``fixed``, its number given or not.
     """
     others = len(SUBTYPES) - 1
     gates = (0.0, *(NEVER_CALLED,) * others)
@@ -64,7 +69,7 @@ def map_mask(
             gates,
             (threshold, *(0.0,) * others),
             scale="per_image",
-            rule=ThresholdRule.from_value(rule),
+            rule=ThresholdRule.from_value("fixed" if rule.startswith(GIVEN) else rule),
             map_values="signed",
         )
     maps = np.zeros((len(SUBTYPES), *activation_map.shape), np.float32)
@@ -87,7 +92,8 @@ def dice_curve(scores: NDArray[np.float32], truth: NDArray[np.bool_], brain: NDA
         ]
         for pixels in (brain & truth, brain)
     )
-    return 2 * both / np.maximum(called + truth.sum(), 1)
+    curve: NDArray[np.float64] = 2 * both / np.maximum(called + truth.sum(), 1)
+    return curve
 
 
 def best_threshold(curves: Sequence[NDArray[np.float64]]) -> float:

@@ -69,7 +69,7 @@ def layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> st
     Methods marked † saw only the subset; they stand beside the others in :func:`subset_table`. One marked ‡ takes every
     layer at once, and stands under the first.
     """
-    chosen = _main(rows, name, rule)
+    chosen = main_rows(rows, name, rule)
     layers = list(dict.fromkeys(row.layer for row in chosen))
     head = ["method", *(f"{layer} {title}" for layer in layers for title in BY_LAYER.values())]
     best = {
@@ -79,7 +79,7 @@ def layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> st
     }
     lines = []
     for method in _methods(chosen):
-        cells = [_marked(method, chosen)]
+        cells = [marked(method, chosen)]
         for layer in layers:
             row = next((r for r in chosen if r.method == method and r.layer == layer), None)
             for measure in BY_LAYER:
@@ -94,7 +94,7 @@ def best_layer_table(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") 
     lines = []
     for row in best_rows(rows, name, rule):
         values = [_cell(row.estimates[measure]) for measure in AT_BEST_LAYER]
-        lines.append([_marked(row.method, [row]), _layer(row), *values])
+        lines.append([marked(row.method, [row]), layer_name(row), *values])
     return _markdown(["method", "layer", *AT_BEST_LAYER.values()], lines)
 
 
@@ -103,9 +103,11 @@ def subtype_table(rows: Sequence[Row], rule: str = "fixed") -> str:
     lines = []
     counts: dict[str, int] = {}
     for best in best_rows(rows, ANY, rule):
-        cells = [_marked(best.method, [best]), _layer(best)]
+        cells = [marked(best.method, [best]), layer_name(best)]
         for name in SUBTYPE_NAMES:
-            row = next((r for r in _main(rows, name, rule) if (r.method, r.layer) == (best.method, best.layer)), None)
+            row = next(
+                (r for r in main_rows(rows, name, rule) if (r.method, r.layer) == (best.method, best.layer)), None
+            )
             cells.append("–" if row is None else _cell(row.estimates["dice"]))
             if row is not None and row.part == "all":
                 counts[name] = row.slices
@@ -118,9 +120,11 @@ def rule_table(rows: Sequence[Row], name: str = ANY) -> str:
     rules = list(dict.fromkeys(row.rule for row in rows))
     lines = []
     for best in best_rows(rows, name):
-        cells = [_marked(best.method, [best]), _layer(best)]
+        cells = [marked(best.method, [best]), layer_name(best)]
         for rule in rules:
-            row = next((r for r in _main(rows, name, rule) if (r.method, r.layer) == (best.method, best.layer)), None)
+            row = next(
+                (r for r in main_rows(rows, name, rule) if (r.method, r.layer) == (best.method, best.layer)), None
+            )
             if row is None:
                 cells.append("–")
                 continue
@@ -160,13 +164,13 @@ def agreement_table(agreement: Mapping[str, Any]) -> str:
 def best_rows(rows: Sequence[Row], name: str = ANY, rule: str = "fixed") -> list[Row]:
     """Each method at its best layer, best first."""
     best: dict[str, Row] = {}
-    for row in _main(rows, name, rule):
+    for row in main_rows(rows, name, rule):
         if row.method not in best or row.estimates["dice"].value > best[row.method].estimates["dice"].value:
             best[row.method] = row
     return sorted(best.values(), key=lambda row: -row.estimates["dice"].value)
 
 
-def _main(rows: Sequence[Row], name: str, rule: str) -> list[Row]:
+def main_rows(rows: Sequence[Row], name: str, rule: str) -> list[Row]:
     """One row a method and layer: of all slices, or of the subset where a method saw no more."""
     chosen = {}
     for row in sorted(rows, key=lambda row: row.part, reverse=True):
@@ -176,11 +180,18 @@ def _main(rows: Sequence[Row], name: str, rule: str) -> list[Row]:
     return sorted(chosen.values(), key=lambda row: order.index((row.method, row.layer)))
 
 
+def _counterpart(rows: Sequence[Row], best: Row, name: str, rule: str) -> Row | None:
+    """The row of the same method and layer for another class or rule."""
+    found = [row for row in main_rows(rows, name, rule) if (row.method, row.layer) == (best.method, best.layer)]
+    return found[0] if found else None
+
+
 def _methods(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.method for row in rows))
 
 
-def _marked(method: str, rows: Sequence[Row]) -> str:
+def marked(method: str, rows: Sequence[Row]) -> str:
+    """The method's name, † where it saw only the subset, ‡ where it takes every layer at once."""
     few = all(row.part == "subset" for row in rows if row.method == method)
     return f"{_with_layers(method)} †" if few else _with_layers(method)
 
@@ -189,7 +200,8 @@ def _with_layers(method: str) -> str:
     return f"{method} ‡" if method in LAYERLESS else method
 
 
-def _layer(row: Row) -> str:
+def layer_name(row: Row) -> str:
+    """The layer, or ``every``."""
     return "every" if row.method in LAYERLESS else row.layer
 
 

@@ -52,6 +52,7 @@ class Table:
         note: below it: what the numbers are.
         decimals: of numbers, by column where not 3.
         best: columns whose best cell is bold, and which end is best.
+        on_page: whether the page shows it; one that is too long for that is only linked.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Table:
     note: str = ""
     decimals: Mapping[str, int] = field(default_factory=dict)
     best: Mapping[str, Literal["max", "min"]] = field(default_factory=dict)
+    on_page: bool = True
 
     @property
     def columns(self) -> list[str]:
