@@ -4,28 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from extension_trees import ExtensionTrees, make_trees
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
-
-# A project with what Slicer's build system would give: the macro writes down what it is told to package.
-PROJECT = """
-cmake_minimum_required(VERSION 3.20)
-project(Package LANGUAGES NONE)
-set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/qt-scripted-modules)
-set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR lib/qt-scripted-modules)
-function(slicerMacroBuildScriptedModule)
-  cmake_parse_arguments(MY "WITH_SUBDIR" "NAME" "SCRIPTS;RESOURCES" ${{ARGN}})
-  file(WRITE ${{CMAKE_BINARY_DIR}}/${{MY_NAME}}.txt "${{MY_SCRIPTS}};${{MY_RESOURCES}}")
-  file(WRITE ${{CMAKE_BINARY_DIR}}/subdirectory.txt "${{MY_WITH_SUBDIR}}")
-endfunction()
-add_subdirectory("{library}" library)
-"""
+FOLDERS = re.findall(r"add_subdirectory\((\S+)\)", TOP)
 
 
 def tracked(folder: str) -> set[str]:
@@ -43,37 +30,31 @@ def tracked(folder: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The build folder after CMake has read the library's list."""
-    cmake = shutil.which("cmake")
-    if cmake is None:
-        pytest.skip("cmake is not installed")
-    folder = tmp_path_factory.mktemp("package")
-    (folder / "CMakeLists.txt").write_text(PROJECT.format(library=(ROOT / "HemoCAMLib").as_posix()), encoding="utf-8")
-    subprocess.run([cmake, "-S", folder, "-B", folder / "build"], check=True, capture_output=True)
-    return folder / "build"
+def trees(tmp_path_factory: pytest.TempPathFactory) -> ExtensionTrees:
+    return make_trees(tmp_path_factory.mktemp("extension"))
 
 
-def test_the_package_has_every_file_of_the_library_and_no_other(built: Path) -> None:
-    packaged = set((built / "HemoCAMLib.txt").read_text(encoding="utf-8").split(";"))
-    assert packaged == tracked("HemoCAMLib") - {"CMakeLists.txt"}
-    assert (built / "subdirectory.txt").read_text(encoding="utf-8") == "TRUE"
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_package_has_every_resource_where_the_library_looks_first(built: Path) -> None:
-    folder = built / "lib" / "qt-scripted-modules" / "HemoCAMLib" / "Resources"
-    packaged = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert packaged == tracked("Resources")
-    installed = (built / "library" / "cmake_install.cmake").read_text(encoding="utf-8")
-    assert "lib/qt-scripted-modules/HemoCAMLib/Resources" in installed
+@pytest.mark.parametrize("way", ["built", "installed"])
+def test_the_package_has_every_file_of_the_module_and_the_library_and_no_other(way: str, trees: ExtensionTrees) -> None:
+    packaged = files(getattr(trees, way))
+    module = tracked("HemoCAM") - {"CMakeLists.txt", "ruff.toml"}
+    library = {f"HemoCAMLib/{name}" for name in tracked("HemoCAMLib") - {"CMakeLists.txt"}}
+    resources = {f"HemoCAMLib/Resources/{name}" for name in tracked("Resources")}
+    assert packaged == module | library | resources
+
+
+def test_the_build_registers_the_self_tests(trees: ExtensionTrees) -> None:
+    assert trees.tests == [path.stem for path in sorted((ROOT / "Testing" / "selftest").glob("*.py"))]
 
 
 def test_the_extension_names_only_folders_that_exist() -> None:
-    folders = re.findall(r"add_subdirectory\((\S+)\)", TOP)
-    assert "HemoCAMLib" in folders
-    for folder in folders:
+    assert set(FOLDERS) == {"HemoCAM", "HemoCAMLib", "Testing/selftest"}
+    for folder in FOLDERS:
         assert (ROOT / folder / "CMakeLists.txt").is_file()
-    assert ("HemoCAM" in folders) == (ROOT / "HemoCAM").is_dir()
 
 
 def test_the_extension_says_what_the_index_asks_for() -> None:
@@ -95,6 +76,7 @@ def test_pictures_that_the_extension_names_are_in_the_repository() -> None:
 
 def test_the_entry_of_the_index_agrees_with_the_extension() -> None:
     entry = json.loads((ROOT / "HemoCAM.json").read_text(encoding="utf-8"))
+    # The properties that Slicer's schema 1.0.1 of catalog entries allows and this one uses.
     assert set(entry) == {
         "$schema",
         "build_dependencies",
@@ -106,10 +88,12 @@ def test_the_entry_of_the_index_agrees_with_the_extension() -> None:
     }
     assert re.search(r"schema-v1\.0\.\d+\.json", entry["$schema"])
     assert entry["build_dependencies"] == re.findall(r'EXTENSION_DEPENDS "([^"]+)"', TOP)
+    assert all(isinstance(name, str) for name in entry["build_dependencies"])
+    assert entry["tier"] in range(1, 6)
     assert entry["scm_url"].removesuffix(".git") == re.findall(r'EXTENSION_HOMEPAGE "([^"]+)"', TOP)[0]
 
 
 def test_the_licence_lies_at_the_root_and_the_build_files_name_it() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text(encoding="utf-8")
-    for path in (ROOT / "CMakeLists.txt", ROOT / "HemoCAMLib" / "CMakeLists.txt"):
+    for path in [ROOT / "CMakeLists.txt", *(ROOT / name / "CMakeLists.txt" for name in FOLDERS)]:
         assert path.read_text(encoding="utf-8").startswith("# SPDX-License-Identifier: Apache-2.0")
