@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hemocam_training.datasets import dataset_named, prepare
-from hemocam_training.experiments.cam_versus_mask.classify import classification_measures
+from hemocam_training.errors import ConfigRefused
+from hemocam_training.experiments.cam_versus_mask import Settings
+from hemocam_training.experiments.cam_versus_mask.classify import classification_measures, config_of
 from hemocam_training.experiments.cam_versus_mask.localise import at_best_rule, best_rules, rule_mask, score_map
 from hemocam_training.experiments.cam_versus_mask.size_aware import (
     adjusted_iou,
@@ -18,12 +22,15 @@ from hemocam_training.experiments.cam_versus_mask.size_aware import (
 )
 from hemocam_training.experiments.cam_versus_mask.synthetic_set import draw_slice, write_synthetic_set
 from hemocam_training.experiments.cam_versus_mask.tables import regression, size_labels, size_strata
+from hemocam_training.experiments.catalogue import DataSource, experiment_named, run_experiment
+from hemocam_training.learning.config_file import read_settings
 from hemocam_training.splits import supplied_folds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.filters import threshold_otsu
 
+from HemoCAMLib.errors import UsageError
 from HemoCAMLib.mask.threshold_rule import ThresholdRule
 
 
@@ -153,3 +160,66 @@ def test_kinds_differ_in_size_as_they_do_in_the_set() -> None:
     assert shares[3] < shares[1] < shares[2]
     assert shares[3] > 0.002
     assert shares[2] < 0.12
+
+
+def quick_settings(**changes: Any) -> dict[str, Any]:
+    path = experiment_named("cam-versus-mask").configuration(quick=True)
+    return yaml.safe_load(path.read_text(encoding="utf-8")) | changes
+
+
+def test_the_experiment_goes_from_drawn_slices_to_its_page(tmp_path: Path) -> None:
+    network = {
+        "title": "tiny ResNet",
+        "architecture": "timm-classifier",
+        "settings": ["network.arguments={encoder: test_resnet}", "stages.0.steps=2", "stages.0.input_size=64"],
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(quick_settings(networks=[network], draws=30)), encoding="utf-8")
+    told: list[str] = []
+    page = run_experiment("cam-versus-mask", tmp_path / "out", config=config, quick=True, progress=told.append)
+    text = page.read_text(encoding="utf-8")
+    assert "Not a result." in text
+    assert "drawn, not scanned" in text
+    read = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables").glob("*.csv")}
+    assert read["rules"]["rule"].tolist() == quick_settings()["rules"]
+    assert read["classification"]["accuracy_mean"].between(0, 1).all()
+    assert read["confusion"].drop(columns="true").to_numpy().sum() == 50
+    assert read["classes"].set_index("tumour").loc["all", "slices"] == 50
+    assert set(read["size"].columns) >= {"iou", "reachable", "bound", "adjusted"}
+    assert (read["size"]["reachable"] <= read["size"]["bound"] + 1e-9).all()
+    cases = pd.read_parquet(tmp_path / "out" / "work" / "cases.parquet")
+    assert cases.groupby("patient")["fold"].nunique().max() == 1
+    one_threshold = cases[~cases["rule"].str.startswith("adaptive")]
+    assert (one_threshold["iou"] <= one_threshold["reachable"] + 1e-6).all()
+    weights = (tmp_path / "out" / "work" / "fits" / "tiny-resnet" / "fold-1" / "checkpoint.safetensors").stat()
+    run_experiment("cam-versus-mask", tmp_path / "out", config=config, quick=True)
+    again = (tmp_path / "out" / "work" / "fits" / "tiny-resnet" / "fold-1" / "checkpoint.safetensors").stat()
+    assert weights.st_mtime_ns == again.st_mtime_ns
+
+
+@pytest.mark.slow
+def test_the_quick_configuration_is_quick_and_small(tmp_path: Path) -> None:
+    page = run_experiment("cam-versus-mask", tmp_path, quick=True)
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and "work" not in path.parts]
+    assert page in written
+    assert sum(path.stat().st_size for path in written) < 1_000_000
+
+
+def test_the_full_configuration_is_the_studys() -> None:
+    path = experiment_named("cam-versus-mask").configuration(quick=False)
+    read = read_settings(path, Settings)
+    assert [network.title for network in read.networks] == ["AlexNet", "VGG-16", "VGG-19"]
+    assert read.folds == 5
+    assert read.rules[:5] == ("mean", "median", "percentile:75", "percentile:90", "percentile:95")
+    for choice in read.networks:
+        assert config_of(read, choice).loss.kind == "one-of-many"
+
+
+def test_other_data_is_refused(tmp_path: Path) -> None:
+    folder = write_synthetic_set(tmp_path / "set", patients=15, slices_per_patient=1, size=64)
+    source = DataSource(prepare(dataset_named("brain-tumours"), folder, 1), folder)
+    with pytest.raises(UsageError, match="one dataset"):
+        run_experiment("cam-versus-mask", tmp_path / "out", quick=True, sources=[source, source])
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(quick_settings(map_network="VGG-11")), encoding="utf-8")
+    with pytest.raises(ConfigRefused, match="map_network"):
+        run_experiment("cam-versus-mask", tmp_path / "out", config=tmp_path / "bad.yaml")
