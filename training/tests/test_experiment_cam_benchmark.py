@@ -87,6 +87,7 @@ def test_the_experiment_goes_from_phantoms_to_its_page(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "Not a result." in text
     assert "The heads are synthetic" in text
+    assert read_settings(tmp_path / "out" / "settings.yaml", Settings) == read_settings(config, Settings)
     read = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables").glob("*.csv")}
     assert read["classifiers"]["variant"].tolist() == ["tiny ResNet"]
     scores = read["scores"]

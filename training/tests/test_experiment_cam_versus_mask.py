@@ -180,6 +180,7 @@ def test_the_experiment_goes_from_drawn_slices_to_its_page(tmp_path: Path) -> No
     text = page.read_text(encoding="utf-8")
     assert "Not a result." in text
     assert "drawn, not scanned" in text
+    assert read_settings(tmp_path / "out" / "settings.yaml", Settings) == read_settings(config, Settings)
     read = {path.stem: pd.read_csv(path) for path in (tmp_path / "out" / "tables").glob("*.csv")}
     assert read["rules"]["rule"].tolist() == quick_settings()["rules"]
     assert read["classification"]["accuracy_mean"].between(0, 1).all()
