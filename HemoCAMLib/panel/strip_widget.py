@@ -7,7 +7,7 @@ from typing import Any
 
 import qt
 
-from HemoCAMLib.panel.strip import StripLayout, StripRow, shade
+from HemoCAMLib.panel.strip import StripLayout, StripRow, shaded_runs
 
 _INK = (40, 40, 40)
 
@@ -108,13 +108,14 @@ class StripWidget(qt.QLabel):  # type: ignore[misc]
             top = number * layout.row_height
             painter.setPen(qt.QPen(text_color))
             painter.drawText(0, top + layout.row_height - 3, row.name)
-            for index, value in enumerate(row.values):
-                left = layout.left(index)
+            for first, end, color in shaded_runs(row, layout):
+                left = layout.left(first)
                 # One pixel between slices where there is room for it.
-                width = layout.left(index + 1) - left
-                cell = qt.QRect(left, top, max(width - 1, 1) if width > 3 else max(width, 1), layout.row_height - 1)
-                painter.fillRect(cell, qt.QColor(*shade(value, row.color)))
-                if index in row.marked and width > 5:
+                width = layout.left(end) - left
+                gap = 1 if layout.has_gaps else 0
+                cell = qt.QRect(left, top, max(width - gap, 1), layout.row_height - 1)
+                painter.fillRect(cell, qt.QColor(*color))
+                if first in row.marked and width > 5 and layout.has_gaps:
                     painter.fillRect(
                         qt.QRect(left + width // 2 - 1, top + layout.row_height - 4, 2, 2), qt.QColor(*_INK)
                     )
