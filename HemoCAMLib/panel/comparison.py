@@ -28,7 +28,7 @@ class Comparison:
     """How far a result and a truth agree.
 
     Attributes:
-        agreement: all figures: ``agreement["any"].dice``, ``agreement["SDH"].hausdorff95_mm``, ...
+        agreement: all figures: ``agreement["any"].dice``, ``agreement["SDH"].surface.hausdorff95_mm``, ...
         table: table node with a row for each structure.
         slice_table: table node with a row for each slice, for one structure.
         overlap: segmentation node: green both, red HemoCAM only, yellow truth only; None where it was not asked for.

@@ -60,7 +60,7 @@ ROOM_PACKAGES = {
     "export": {"highdicom"},
     "report": {"jinja2", "weasyprint", "PIL"},
     "scene": {"slicer", "vtk"},
-    "panel": {"qt", "ctk", "slicer", "vtk", "DICOMLib"},
+    "panel": {"qt", "ctk", "slicer", "vtk", "DICOMLib", "PyTorchUtils", "SampleData"},
 }
 COMMAND_LINE_PACKAGES = HOST_PACKAGES | {"typer", "rich"}
 TORCH_SIDE = ("torch", "torchvision", "timm", "safetensors", "pytorch_grad_cam")
