@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hemocam_training.experiments.patient_draws import patient_weights, weighted_estimate
 from hemocam_training.experiments.volumes.agreement import volume_agreement
 from hemocam_training.experiments.volumes.decision import kappa, rate, volume_decision
 from hemocam_training.experiments.volumes.measure import METHODS, ScanVolumes, scan_volumes
-from hemocam_training.experiments.volumes.moments import (
-    Moments,
-    patient_weights,
-    weighted_estimate,
-    weighted_median,
-)
+from hemocam_training.experiments.volumes.moments import Moments, weighted_median
 from hemocam_training.experiments.volumes.strata import strata
 from hemocam_training.scan_sources import LabelledScan
 from hypothesis import given, settings

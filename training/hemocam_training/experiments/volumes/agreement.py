@@ -8,15 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hemocam_training.experiments.bootstrap import Estimate
+from hemocam_training.experiments.patient_draws import drawn_estimate, patient_weights, weighted_estimate
 from hemocam_training.experiments.volumes.measure import ScanVolumes
-from hemocam_training.experiments.volumes.moments import (
-    Moments,
-    Values,
-    drawn_estimate,
-    patient_weights,
-    weighted_estimate,
-    weighted_median,
-)
+from hemocam_training.experiments.volumes.moments import Moments, Values, weighted_median
 
 #: Difference from the truth that published work took as the clinical limit.
 CLINICAL_LIMIT = 0.10

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from hemocam_training.experiments.bootstrap import Estimate
-from hemocam_training.experiments.volumes.moments import patient_weights, weighted_estimate
+from hemocam_training.experiments.patient_draws import patient_weights, weighted_estimate
 
 Values = NDArray[np.float64]
 
