@@ -22,3 +22,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real CT for tests is not at {folder} (set HEMOCAM_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a bundle that loads and runs in milliseconds; it says that it learned from phantoms."""
+    from small_models import write_small_bundle
+
+    return write_small_bundle(tmp_path_factory.mktemp("small")).path

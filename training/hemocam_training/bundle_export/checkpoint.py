@@ -66,7 +66,7 @@ def read_checkpoint(runs: Sequence[Path], description: Description, *, best: boo
     if (last / METADATA_MEMBER).is_file() or last.suffix == ".zip":
         return _of_bundle(ModelBundle.open(last))
     weights_path = last / (BEST if best else CHECKPOINT) if last.is_dir() else last
-    weights = {name: np.ascontiguousarray(value.numpy()) for name, value in stored_weights(weights_path).items()}
+    weights = {name: value.numpy() for name, value in stored_weights(weights_path).items()}
     history = tuple(row for run in runs for row in _last_rows(run))
     if last.is_dir() and (last / SETTINGS).is_file():
         config = read_config(last / SETTINGS)

@@ -50,7 +50,7 @@ def export_bundle(
         UsageError: ``USAGE_TUNING_OTHER``: the tuning is of other weights.
         ModelRefused: the description or the weights break the rules of a bundle.
     """
-    metadata = _metadata(checkpoint, description, training_range or {}, evaluations)
+    metadata = draft_metadata(checkpoint, description, training_range or {}, evaluations)
     draft = out.with_name(f".draft-{out.name}")
     try:
         bundle = write_bundle(draft, metadata, checkpoint.weights, half=description.half)
@@ -109,12 +109,13 @@ def known_range(out: Path, weights_sha256: str = "") -> TrainingRange:
     return metadata.training_range if weights_sha256 in ("", metadata.weights_sha256) else {}
 
 
-def _metadata(
+def draft_metadata(
     checkpoint: Checkpoint,
     description: Description,
     training_range: TrainingRange,
     evaluations: Sequence[Mapping[str, Any]],
 ) -> BundleMetadata:
+    """The description of a bundle before it is tuned: thresholds in the middle of their scales."""
     classes = checkpoint.classes
     subtypes = [name for name in classes if name in SUBTYPE_NAMES]
     network = build_network(checkpoint.architecture, checkpoint.arguments, len(classes))

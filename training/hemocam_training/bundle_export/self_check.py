@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,8 @@ def check_bundle(bundle: ModelBundle, checkpoint: Checkpoint, seed: int = VALIDA
     Raises:
         DataRefused: ``TRAIN_EXPORT_DIFFERS``.
     """
-    hu = make_phantom(seed, 256, 256).hu
-    stacker = SliceStacker(np.maximum(hu, -1024), bundle.metadata.stack_settings)
+    hu = _head(seed)
+    stacker = SliceStacker(hu, bundle.metadata.stack_settings)
     stacks = torch.from_numpy(stacker.stacks(np.linspace(2, len(hu) - 3, SLICES).astype(int).tolist()))
     logits, found_maps = _as_analysed(bundle, stacks)
     own = _run(_network(checkpoint, checkpoint.weights), stacks)
@@ -87,6 +88,11 @@ def check_bundle(bundle: ModelBundle, checkpoint: Checkpoint, seed: int = VALIDA
             str(checked.as_dict()),
         )
     return checked
+
+
+@lru_cache(maxsize=1)
+def _head(seed: int) -> NDArray[np.int16]:
+    return np.maximum(make_phantom(seed, 256, 256).hu, np.int16(-1024))
 
 
 def _as_analysed(bundle: ModelBundle, stacks: Tensor) -> tuple[NDArray[np.float32], NDArray[Any]]:
