@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
+from hemocam_training.experiments.catalogue import experiment_named, run_experiment
+from hemocam_training.experiments.segmentation_explained import Settings
 from hemocam_training.experiments.segmentation_explained.explain import (
     CHANCE,
     HIRES,
@@ -21,6 +28,7 @@ from hemocam_training.experiments.segmentation_explained.perturbation import (
 )
 from hemocam_training.experiments.segmentation_explained.scores import energy_inside, points_inside
 from hemocam_training.experiments.segmentation_explained.tables import differences, score_table, segmentation_table
+from hemocam_training.learning.config_file import config_values, read_settings
 from torch import Tensor
 
 from HemoCAMLib.cam import Explainer
@@ -136,3 +144,43 @@ def _explained(patient: str, energy: float, gain: float) -> Explained:
     keys = [(SEG, "deep"), (HIRES, "deep"), (CHANCE, ""), (PIXELS, "")]
     scores = {key: dict.fromkeys(MEASURES, energy + (gain if key[0] == HIRES else 0)) for key in keys}
     return Explained(0, patient, 1, REGION, REGION, {}, scores, {})
+
+
+def test_the_experiment_writes_its_report_and_goes_on_where_it_stood(tmp_path: Path) -> None:
+    settings = quick_settings()
+    settings["fit"]["network"]["arguments"] = {"channels": [4, 8, 8], "residual_units": 0}
+    settings["fit"]["stages"] = [{"input_size": 64, "batch": 4, "steps": 2}]
+    # Two steps teach nothing, so it is the true pixels that are explained.
+    settings |= {
+        "explain": {"per_scan": 1, "of_truth": True, "layers": ["[-1]", "[-3]"]},
+        "phantoms": {"train": 1, "tune": 1, "test": 2, "matrix": 64},
+        "draws": 100,
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    page = run_experiment("segmentation-explained", tmp_path / "out", config=config, quick=True)
+    assert "Not a result" in page.read_text(encoding="utf-8")
+    scores = pd.read_csv(tmp_path / "out" / "tables" / "scores.csv")
+    assert scores["layer"].tolist() == ["[-1]", "[-1]", "[-3]", "[-3]", "–", "–"]
+    pixels = scores[scores["map"] == "the explained pixels"].iloc[0]
+    assert pixels["energy_explained"] == pixels["pointing_explained"] == 1
+    again: list[str] = []
+    run_experiment("segmentation-explained", tmp_path / "out", config=config, quick=True, progress=again.append)
+    assert pd.read_csv(tmp_path / "out" / "tables" / "scores.csv").equals(scores)
+
+
+@pytest.mark.slow
+def test_the_quick_configuration_is_small(tmp_path: Path) -> None:
+    page = run_experiment("segmentation-explained", tmp_path, quick=True)
+    files = [*page.parent.glob("*.*"), *page.parent.glob("tables/*"), *page.parent.glob("figures/*")]
+    assert sum(file.stat().st_size for file in files) < 1e6
+
+
+def test_the_full_configuration_can_be_read() -> None:
+    path = experiment_named("segmentation-explained").configuration(quick=False)
+    assert read_settings(path, Settings).fit.network.classes == 6
+
+
+def quick_settings() -> dict[str, Any]:
+    path = experiment_named("segmentation-explained").configuration(quick=True)
+    return config_values(read_settings(path, Settings))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+from hemocam_training.errors import LeakFound
+from hemocam_training.experiments.catalogue import run_experiment
 from hemocam_training.experiments.patient_draws import patient_weights, weighted_estimate
 from hemocam_training.experiments.volumes.agreement import volume_agreement
 from hemocam_training.experiments.volumes.decision import kappa, rate, volume_decision
@@ -147,3 +152,27 @@ def _row(number: int, truth_ml: float, found_ml: float, tilt_deg: float = 0.0, e
     return ScanVolumes(
         number, f"p{number}", "any", tilt_deg, extent_mm, False, truth_ml, dict.fromkeys(METHODS, found_ml)
     )
+
+
+def test_the_experiment_measures_the_model_that_ships(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("{scans: 2, size: 128, draws: 100}", encoding="utf-8")
+    page = run_experiment("volumes", tmp_path / "out", config=config, quick=True)
+    assert "Not a result" in page.read_text(encoding="utf-8")
+    scans = pd.read_csv(tmp_path / "out" / "tables" / "volume_scans.csv")
+    error = pd.read_csv(tmp_path / "out" / "tables" / "volume_error.csv").set_index("structure")
+    assert error.loc["any", "bias_ml"] == pytest.approx((scans["mask_ml"] - scans["truth_ml"]).mean(), abs=1e-3)
+
+
+def test_phantoms_that_the_model_learned_from_are_refused(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("{scans: 1, size: 128, first_seed: 1000000}", encoding="utf-8")
+    with pytest.raises(LeakFound):
+        run_experiment("volumes", tmp_path / "out", config=config, quick=True)
+
+
+@pytest.mark.slow
+def test_the_quick_configuration_is_small(tmp_path: Path) -> None:
+    page = run_experiment("volumes", tmp_path, quick=True)
+    files = [*page.parent.glob("*.*"), *page.parent.glob("tables/*"), *page.parent.glob("figures/*")]
+    assert sum(file.stat().st_size for file in files) < 1e6

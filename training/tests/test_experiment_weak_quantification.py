@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from hemocam_training.errors import ConfigRefused
+from hemocam_training.experiments.catalogue import experiment_named, run_experiment
+from hemocam_training.experiments.weak_quantification import Settings
 from hemocam_training.experiments.weak_quantification.heat_maps import grain
 from hemocam_training.experiments.weak_quantification.masks import (
     STRUCTURES,
@@ -22,6 +28,7 @@ from hemocam_training.experiments.weak_quantification.scores import (
     dice_of_scans,
     drawn_dice,
 )
+from hemocam_training.learning.config_file import changed_config, checked_settings, config_values, read_settings
 from sklearn.metrics import f1_score, roc_auc_score
 
 from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPE_NAMES
@@ -124,3 +131,62 @@ def test_independent_noise_has_three_quarters_of_its_variance_within_blocks() ->
     rows, columns = np.indices((64, 64))
     assert grain(np.exp(-((rows - 30) ** 2 + (columns - 30) ** 2) / 200)) < 0.02
     assert np.isnan(grain(np.ones((4, 4))))
+
+
+def test_the_experiment_compares_networks_by_every_table(tmp_path: Path) -> None:
+    settings = quick_settings()
+    network = "network={architecture: lse-unet, arguments: {encoder: resnet10t, decoder_channels: [4, 4, 4, 4]}}"
+    for model in settings["models"][1:]:
+        model["settings"][0] = network
+    settings["fit"]["stages"] = [{"input_size": 64, "batch": 4, "steps": 1}]
+    settings |= {"phantoms": {"train": 1, "tune": 1, "test": 3, "matrix": 64}, "draws": 100}
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    page = run_experiment("weak-quantification", tmp_path / "out", config=config, quick=True)
+    assert "Not a result" in page.read_text(encoding="utf-8")
+    tables = tmp_path / "out" / "tables"
+    sets = pd.read_csv(tables / "dice_thresholds.csv")
+    assert sets["mask thresholds"].tolist() == 3 * ["tuned", "75/125/125/75/25", "all 125", "all 75", "all 25"]
+    assert ((sets["Normal"] > 0) & (sets["Normal"] <= 1)).all()
+    gates = pd.read_csv(tables / "dice_classifier_gates.csv").set_index("model")
+    ablation = pd.read_csv(tables / "ablation.csv").set_index("model")
+    lse = "LSE-UNet"
+    assert np.isnan(gates.loc[lse, "mean"]) or ablation.loc[lse, "dice_gates"] == pytest.approx(gates.loc[lse, "mean"])
+    difference = ablation.loc[lse, "grain"] - ablation.loc["LSE-UNet without consistency", "grain"]
+    assert ablation.loc["difference, paired", "grain"] == pytest.approx(difference, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_quick_configuration_is_small(tmp_path: Path) -> None:
+    page = run_experiment("weak-quantification", tmp_path, quick=True)
+    files = [*page.parent.glob("*.*"), *page.parent.glob("tables/*"), *page.parent.glob("figures/*")]
+    assert sum(file.stat().st_size for file in files) < 1e6
+
+
+def test_the_full_configuration_names_the_papers_networks() -> None:
+    path = experiment_named("weak-quantification").configuration(quick=False)
+    settings = read_settings(path, Settings)
+    configs = [changed_config(settings.fit, model.settings) for model in settings.models]
+    assert [config.loss.kind for config in configs] == 5 * ["classification"] + 2 * ["lse"]
+    assert configs[-2].loss.beta == (0.5, 0.25, 0.125)
+    assert configs[-1].loss.beta == (0, 0, 0)
+    assert configs[-1].loss.alpha == (2, 0.5, 0.25, 0.125)
+    assert settings.models[-1].encoder_of == "RDNet-T"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"ablation": ["LSE-UNet"]}, "ablation names two of the models"),
+        ({"models": 2 * [{"title": "one"}]}, "share a title"),
+        ({"models": [{"title": "one", "encoder_of": "two"}], "ablation": []}, "names no model before one"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigRefused, match=told):
+        checked_settings({**quick_settings(), **change}, Settings)
+
+
+def quick_settings() -> dict[str, Any]:
+    path = experiment_named("weak-quantification").configuration(quick=True)
+    return config_values(read_settings(path, Settings))

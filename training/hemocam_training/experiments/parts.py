@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from hemocam_training.experiments.catalogue import DataSource
+from hemocam_training.experiments.catalogue import STRICT, DataSource
 from hemocam_training.experiments.truth_scans import phantoms
+from hemocam_training.learning.config import Count
 from hemocam_training.scan_sources import IndexSource, ScanSource
 from hemocam_training.seeds import TEST_SEED, TRAINING_SEED, TUNING_SEED
 from hemocam_training.shards import SliceShards, write_shards
 from hemocam_training.splits import split_by_fractions
 
-Count = Annotated[int, Field(ge=1)]
 Told = Callable[[str], None]
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class PhantomCounts:
     """How many phantoms where no dataset is given; every mixture of subtypes in turn.
 

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from hemocam_training.errors import DataRefused
-from hemocam_training.experiments.catalogue import DataSource, Progress
+from hemocam_training.experiments.catalogue import STRICT, DataSource, Progress
+from hemocam_training.experiments.fitted import fitted_network
 from hemocam_training.experiments.parts import PhantomCounts, dataset_parts, phantom_parts
 from hemocam_training.experiments.reporting import Report, Section
 from hemocam_training.experiments.segmentation_explained import figures, tables
@@ -25,7 +26,6 @@ from hemocam_training.experiments.segmentation_explained.explain import SHARES, 
 from hemocam_training.learning.augmentation import windowed
 from hemocam_training.learning.config import FitConfig
 from hemocam_training.learning.config_file import config_values
-from hemocam_training.learning.fit import fit, load_fitted
 from hemocam_training.learning.slices import MaskedSlices
 from hemocam_training.shards import SliceShards
 from HemoCAMLib.subtypes import ANY, SUBTYPES
@@ -52,7 +52,7 @@ SOURCES = (
 )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class ExplainSettings:
     """Which maps are made.
 
@@ -71,7 +71,7 @@ class ExplainSettings:
     tolerance_mm: Annotated[float, Field(ge=0)] = 0.0
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """What is trained, explained and compared.
 
@@ -152,9 +152,7 @@ def _fitted(
 ) -> nn.Module:
     progress("training the U-Net")
     train, tune = (AnyHemorrhage(parts[part]) if classes == 1 else parts[part] for part in ("train", "tune"))
-    fit(config, folder, train=train, validation=tune, resume=True)
-    network, _ = load_fitted(folder)
-    return network
+    return fitted_network(config, folder, train, tune)
 
 
 def _pixel_counts(

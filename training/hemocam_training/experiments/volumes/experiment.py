@@ -10,12 +10,12 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hemocam_training.datasets import ScanIndex
 from hemocam_training.errors import DataRefused
-from hemocam_training.experiments.catalogue import DataSource, Progress
+from hemocam_training.experiments.catalogue import STRICT, DataSource, Progress
 from hemocam_training.experiments.reporting import Report, Section
 from hemocam_training.experiments.truth_scans import outlined_scans, phantoms, scan_sources, truth_of
 from hemocam_training.experiments.volumes import figures, tables
@@ -60,7 +60,7 @@ SOURCES = (
 )
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """What is measured.
 
