@@ -8,7 +8,7 @@ from typing import Any
 
 from HemoCAMLib.measure.measurements import TOTAL
 from HemoCAMLib.run.result import Result
-from HemoCAMLib.scene import SceneResult
+from HemoCAMLib.scene import SceneResult, restore_run
 from HemoCAMLib.scene.bridge import Node
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
@@ -121,12 +121,14 @@ class AnalysisResult:
 
     @property
     def run(self) -> Result:
-        """The run as the engine wrote it, with maps and label map as arrays.
+        """The run as the engine wrote it, with maps and label map as arrays; unpacked where only the scene holds it.
 
         Raises:
             WorkerFailed: ``WORKER_INCOMPLETE``, the run folder is gone or damaged.
         """
-        return Result.load(self.run_folder or self.shown.record.run_folder)
+        from HemoCAMLib.panel.application import runs_folder
+
+        return Result.load(restore_run(self.shown, runs_folder()) or self.shown.record.run_folder)
 
     def remove(self) -> None:
         """Takes everything out of the scene; the run folder stays."""

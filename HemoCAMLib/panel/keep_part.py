@@ -15,8 +15,9 @@ from HemoCAMLib.panel.analysis_result import AnalysisResult
 from HemoCAMLib.panel.edit_watch import EditWatch, forget_edits, is_edited
 from HemoCAMLib.panel.files import write_label_map, write_tables
 from HemoCAMLib.panel.parts import Common, Part
+from HemoCAMLib.panel.stepper import Stepper
 from HemoCAMLib.panel.words import error_sentence
-from HemoCAMLib.scene import SceneResult
+from HemoCAMLib.scene import SceneResult, keep_run_steps
 
 
 class KeepPart(Part):
@@ -29,6 +30,7 @@ class KeepPart(Part):
     def __init__(self, common: Common) -> None:
         super().__init__(common)
         self.watch = EditWatch()
+        self._packing = Stepper()
         ui = self.ui
         ui.segmentEditorButton.connect("clicked()", self.open_editor)
         ui.saveSceneButton.connect("clicked()", self._on_save)
@@ -48,6 +50,9 @@ class KeepPart(Part):
         """Follows the segmentation of the chosen result where its analysis is over."""
         complete = self.common.choice.complete
         self.watch.watch(complete)
+        if complete is not None:
+            # At once and not when the scene is saved: it may be saved by Slicer's own menu.
+            self._packing.start(keep_run_steps(complete), lambda kept: None)
         for button in (self.ui.segmentEditorButton, self.ui.exportButton):
             button.setEnabled(complete is not None)
 
@@ -76,9 +81,10 @@ class KeepPart(Part):
 
     def scene_closing(self) -> None:
         self.watch.stop()
+        self._packing.cancel()
 
     def close(self) -> None:
-        self.watch.stop()
+        self.scene_closing()
 
     def _chosen(self) -> AnalysisResult | None:
         complete = self.common.choice.complete
@@ -93,6 +99,7 @@ class KeepPart(Part):
             self._try(lambda: self._save(Path(path)))
 
     def _save(self, path: Path) -> None:
+        self._packing.finish()
         if not slicer.util.saveScene(str(path)):
             raise WorkerFailed(
                 "WORKER_SAVE", _("The scene could not be saved."), _("Choose another folder, on a disk with room.")

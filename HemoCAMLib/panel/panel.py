@@ -143,13 +143,16 @@ class Panel:
         self.common.parameters = None
 
     def _on_closed(self, *_: Any) -> None:
-        self.common.parameters = self._bind()
-        self._on_scene_changed()
+        self._take_parameters()
 
     def _on_imported(self, *_: Any) -> None:
-        if self._scene.IsClosing():
-            return
+        if not self._scene.IsClosing():
+            self._take_parameters()
+
+    def _take_parameters(self) -> None:
         self.common.parameters = self._bind()
+        for part in self._parts:
+            part.parameters_changed()
         self._on_scene_changed()
 
     def _on_nodes(self, *_: Any) -> None:

@@ -51,7 +51,10 @@ class Part:
         """The scene is about to be emptied."""
 
     def scene_changed(self) -> None:
-        """A scene was closed or loaded, or nodes came or went; parameters may be others."""
+        """Nodes came or went."""
+
+    def parameters_changed(self) -> None:
+        """A scene was closed or loaded: the parameters are others, and the widgets show them."""
 
     def close(self) -> None:
         """The module goes."""

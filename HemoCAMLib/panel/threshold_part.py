@@ -18,6 +18,7 @@ from HemoCAMLib.panel.stepper import Stepper
 from HemoCAMLib.panel.thresholds import LiveThresholds
 from HemoCAMLib.panel.words import WARNING, colored, error_sentence
 from HemoCAMLib.scene import SceneResult
+from HemoCAMLib.scene.run_archive import ARCHIVE
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
 #: Movements of a slider within this time are taken as one.
@@ -140,7 +141,7 @@ class ThresholdPart(Part):
         self._gather.stop()
         self._live, self._live_of = None, ""
 
-    def scene_changed(self) -> None:
+    def parameters_changed(self) -> None:
         self.update()
 
     def close(self) -> None:
@@ -193,7 +194,7 @@ class ThresholdPart(Part):
         self.ui.thresholdNoteLabel.text = colored(error_sentence(error), WARNING)
 
     def _say_what_they_do(self, complete: SceneResult) -> None:
-        if complete.find_run_folder() is None:
+        if complete.find_run_folder() is None and not complete.nodes(ARCHIVE):
             text = _("The run folder of this result is not on this computer, so its thresholds cannot be moved.")
             self.ui.thresholdNoteLabel.text = colored(text, WARNING)
             return

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from HemoCAMLib.ct import SliceGeometry
+from HemoCAMLib.errors import InputRefused
 from HemoCAMLib.mask import MaskSettings, label_scan
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.panel.analysis_result import AnalysisResult
@@ -17,6 +18,7 @@ from HemoCAMLib.run.record import ClassOrder, measurement_record
 from HemoCAMLib.run.relabel_run import relabel_settings
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.run.source import scan_of_run
+from HemoCAMLib.scene.node_hu import hu_of_node
 from HemoCAMLib.scene.record import write_record
 from HemoCAMLib.scene.steps import Steps, finish, in_background
 
@@ -74,7 +76,7 @@ class LiveThresholds:
 
         Raises:
             UsageError: a setting makes no sense, or the run has no maps that it would need.
-            InputRefused: a refinement needs the scan, and it is gone.
+            InputRefused: a refinement needs the scan, and neither its files nor its volume node have it.
         """
         return finish(self.apply_steps(changes))
 
@@ -114,8 +116,11 @@ class LiveThresholds:
         if self._stored is None:
             self._stored = yield from in_background(_Stored, self._run)
         if settings.refinement is not None and self._hu is None:
-            scan = yield from in_background(scan_of_run, self._run)
-            self._hu = scan.slices
+            try:
+                scan = yield from in_background(scan_of_run, self._run)
+                self._hu = scan.slices
+            except InputRefused:
+                self._hu = hu_of_node(self._result.shown)
         hu = self._hu if settings.refinement is not None else None
         # Lesions are told from specks when all slices are labelled, so the first slice takes as long as all.
         return (yield from in_background(self._stored.labels, self._geometry, settings, hu))

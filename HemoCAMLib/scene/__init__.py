@@ -18,6 +18,7 @@ from HemoCAMLib.scene.edited import (
 from HemoCAMLib.scene.focus import largest_bleed_ras, largest_bleed_steps, place_of
 from HemoCAMLib.scene.heat_maps import HeatMaps, show_above
 from HemoCAMLib.scene.input_notes import InputNote
+from HemoCAMLib.scene.node_hu import hu_of_node
 from HemoCAMLib.scene.overlap import add_overlap, add_overlap_steps
 from HemoCAMLib.scene.placement import Placement, place_run
 from HemoCAMLib.scene.read_back import (
@@ -28,6 +29,7 @@ from HemoCAMLib.scene.read_back import (
 )
 from HemoCAMLib.scene.record import Record
 from HemoCAMLib.scene.result_folder import BelongingsWatch
+from HemoCAMLib.scene.run_archive import keep_run, keep_run_steps, restore_run
 from HemoCAMLib.scene.run_stream import RunStream
 from HemoCAMLib.scene.scene_result import SceneResult
 from HemoCAMLib.scene.segmentation_writer import SegmentationWriter, new_segmentation_node
@@ -56,7 +58,10 @@ __all__ = [
     "frame_in_job",
     "guess_mapping",
     "guess_mapping_steps",
+    "hu_of_node",
     "in_background",
+    "keep_run",
+    "keep_run_steps",
     "largest_bleed_ras",
     "largest_bleed_steps",
     "measure",
@@ -68,6 +73,7 @@ __all__ = [
     "read_segmentation_node",
     "read_segmentation_node_steps",
     "refresh_tables",
+    "restore_run",
     "show_above",
     "write_agreement_table",
     "write_slice_agreement_table",

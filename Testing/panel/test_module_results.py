@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,6 @@ def test_deleting_the_folder_in_the_data_tree_is_noticed(host: Any, opened: Any)
 
 
 def test_a_model_that_is_none_is_refused_and_one_that_is_stays_listed(host: Any, widget: Any, tmp_path: Path) -> None:
-    import shutil
-
     from HemoCAMLib.resources import resource_folder
 
     ui = widget.ui
@@ -241,6 +240,8 @@ def test_a_scene_that_is_saved_and_opened_has_the_result_again(host: Any, opened
     opened.ui.saveSceneButton.click()
     host.close_scene()
     assert opened.ui.summaryLabel.text == "No result yet."
+    # As on another computer: the run folder is in the scene's file alone.
+    shutil.rmtree(tmp_path / "run")
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     settle(host, opened)
     assert opened.panel.choice.complete.record.result["volume_ml"] == numbers
@@ -248,3 +249,7 @@ def test_a_scene_that_is_saved_and_opened_has_the_result_again(host: Any, opened
     opened.ui.runThresholdsButton.click()
     settle(host, opened)
     assert opened.ui.gateSDHSlider.value == pytest.approx(0.4)
+    assert (labels_of(opened.panel.choice.complete) == 4).any()
+    opened.ui.refinementCheck.checked = True
+    settle(host, opened)
+    assert opened.panel.choice.complete.record.result["settings"]["mask"]["refinement"]["name"] == "hysteresis"
