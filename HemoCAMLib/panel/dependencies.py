@@ -85,7 +85,7 @@ def ensure_dependencies() -> None:
         WorkerFailed: ``WORKER_INSTALL``, the installation failed, such as on a computer without network.
     """
     missing = find_missing()
-    if not missing or slicer.app.testingEnabled():
+    if not missing or _is_testing():
         return
     if missing.torch and not missing.extension:
         raise UsageError(
@@ -135,6 +135,10 @@ def install_torch_extension() -> None:
     manager.interactive = False
     if not manager.installExtensionFromServer(EXTENSION, False):
         raise _failed("the PyTorch extension was not installed")
+
+
+def _is_testing() -> bool:
+    return bool(slicer.app.testingEnabled())
 
 
 def _unmet(bounds: dict[str, str]) -> tuple[str, ...]:
