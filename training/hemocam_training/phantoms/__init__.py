@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from hemocam_training.phantoms.insertion import InsertedLesions, insert_lesions
 from hemocam_training.phantoms.noise import ct_noise
 from hemocam_training.phantoms.phantom import SLICE_LABEL_NAMES, Phantom, make_phantom
 
-__all__ = ["SLICE_LABEL_NAMES", "Phantom", "ct_noise", "make_phantom"]
+__all__ = ["SLICE_LABEL_NAMES", "InsertedLesions", "Phantom", "ct_noise", "insert_lesions", "make_phantom"]
