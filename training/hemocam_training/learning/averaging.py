@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
+
+from HemoCAMLib.model import torchvision_guard  # noqa: F401  (lightning imports torchvision)
+
+# isort: split
+from lightning.pytorch.callbacks import WeightAveraging
 
 
 class ExponentialAverage(WeightAveraging):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,6 +17,10 @@ from hemocam_training.learning.objectives import Objective, probabilities
 from hemocam_training.learning.schedules import StageClock, learning_rate_factor
 from hemocam_training.learning.scores import classification_scores, mask_scores
 from hemocam_training.learning.slices import SliceSource, class_names
+from HemoCAMLib.model import torchvision_guard  # noqa: F401  (lightning imports torchvision)
+
+# isort: split
+import lightning.pytorch as pl
 
 #: Share of the newest loss in the one that is shown.
 _NEWEST = 0.02

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from safetensors.torch import save_file
@@ -16,6 +15,10 @@ from torch import nn
 from hemocam_training.learning.averaging import ExponentialAverage
 from hemocam_training.learning.learner import Learner
 from HemoCAMLib.cli.streams import messages
+from HemoCAMLib.model import torchvision_guard  # noqa: F401  (lightning imports torchvision)
+
+# isort: split
+import lightning.pytorch as pl
 
 HISTORY, CHECKPOINT, BEST, STATE = "progress.json", "checkpoint.safetensors", "best.safetensors", "state.ckpt"
 

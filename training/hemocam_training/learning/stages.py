@@ -10,12 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments import SLURMEnvironment
-from lightning.pytorch.callbacks import Callback, EarlyStopping
-from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
-from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from hemocam_training.errors import ConfigRefused
@@ -30,7 +25,15 @@ from hemocam_training.learning.records import SCORES, STATE, ProgressLine, Recor
 from hemocam_training.learning.schedules import StageClock
 from hemocam_training.learning.slices import SliceSource, open_slices
 from HemoCAMLib.errors import WorkerFailed
+from HemoCAMLib.model import torchvision_guard  # noqa: F401  (lightning imports torchvision)
 from HemoCAMLib.model.lse_unet import LseUNet
+
+# isort: split
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 LOGS = "logs"
 
