@@ -141,6 +141,13 @@ class HemoCAMWidget(ScriptedLoadableModuleWidget):
             self.panel.close()
             self.panel = None
 
+    def onReload(self) -> None:
+        """A developer who reloads wants the library anew too, of which this file is the smallest part."""
+        if self.developerMode:
+            for name in [name for name in sys.modules if name.split(".")[0] == "HemoCAMLib"]:
+                del sys.modules[name]
+        super().onReload()
+
 
 class HemoCAMLogic(ScriptedLoadableModuleLogic):
     """What scripts call. Each method is that of :class:`HemoCAMLib.panel.scripting.Scripting`, which says more.

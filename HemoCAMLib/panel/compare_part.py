@@ -285,12 +285,14 @@ def _figure_text(figure: str, value: float | None) -> str:
 
 
 def _empty_text(which: str) -> str:
-    return {
+    texts: dict[str, str] = {
         WHY_EMPTY["both"]: _("Neither marks any: they agree, and figures of overlap are not defined."),
         WHY_EMPTY["prediction"]: _("HemoCAM marks none."),
         WHY_EMPTY["truth"]: _("The truth marks none."),
-    }.get(which, "")
+    }
+    return texts.get(which, "")
 
 
 def _overlap_title(segment: str) -> str:
-    return {"both": _("both"), "prediction": _("HemoCAM only"), "truth": _("truth only")}[segment]
+    titles: dict[str, str] = {"both": _("both"), "prediction": _("HemoCAM only"), "truth": _("truth only")}
+    return titles[segment]

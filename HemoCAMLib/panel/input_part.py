@@ -70,9 +70,9 @@ class InputPart(Part):
     def refusal(self) -> str:
         """Why the chosen volume cannot be analysed; empty where it can."""
         if self.volume is None:
-            return _("Choose a CT volume first.")
+            return str(_("Choose a CT volume first."))
         if self.model is None:
-            return _("There is no model. Add one.")
+            return str(_("There is no model. Add one."))
         allowed = (GAPS,) if self.ui.allowGapsCheck.checked else ()
         return next((note.message for note in self._notes if note.refused and note.code not in allowed), "")
 
@@ -206,7 +206,7 @@ class InputPart(Part):
         try:
             entry = self._models.add(chosen)
         except HemoCAMError as error:
-            slicer.util.errorDisplay(error_sentence(error), self.common.window)
+            slicer.util.errorDisplay(error_sentence(error), parent=self.common.window)
             return
         self._fill_models(entry.key)
 
@@ -219,8 +219,8 @@ class InputPart(Part):
 
 def _map_title(name: str) -> str:
     if name == LOCAL_LOGIT:
-        return _("Local logits (the model's own)")
-    return name or _("The model's own")
+        return str(_("Local logits (the model's own)"))
+    return name or str(_("The model's own"))
 
 
 def _stored_models() -> list[str]:

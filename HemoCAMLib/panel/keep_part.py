@@ -133,4 +133,4 @@ class KeepPart(Part):
         try:
             work()
         except HemoCAMError as error:
-            slicer.util.errorDisplay(error_sentence(error), self.common.window)
+            slicer.util.errorDisplay(error_sentence(error), parent=self.common.window)

@@ -302,7 +302,7 @@ class ResultPart(Part):
                     raise
                 result = self.common.logic.openRun(folder)
         except HemoCAMError as error:
-            slicer.util.errorDisplay(error_sentence(error), self.common.window)
+            slicer.util.errorDisplay(error_sentence(error), parent=self.common.window)
             return
         self.common.choice.choose(result.shown)
         self.show(result.shown, largest=True)

@@ -318,11 +318,12 @@ class ThresholdPart(Part):
 
 
 def _rule_title(rule: str) -> str:
-    return {
+    titles: dict[str, str] = {
         "fixed": _("Fixed (the sliders)"),
         "mean": _("Mean of the map"),
         "percentile": _("95th percentile of the map"),
         "otsu": _("Otsu"),
         "multi-otsu": _("Multi-Otsu, highest of three"),
         "adaptive": _("Local adaptive"),
-    }[rule]
+    }
+    return titles[rule]

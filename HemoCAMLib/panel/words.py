@@ -58,25 +58,25 @@ def state_sentence(handle: Any) -> str:
         handle: :class:`~HemoCAMLib.panel.analysis.Analysis`.
     """
     if handle.state == "done":
-        return _("Finished.")
+        return str(_("Finished."))
     if handle.state == "cancelled":
-        return _("Cancelled after {done} of {count} slices. What was found until then stays.").format(
-            done=handle.slices_done, count=handle.slice_count or "?"
-        )
+        template = str(_("Cancelled after {done} of {count} slices. What was found until then stays."))
+        return template.format(done=handle.slices_done, count=handle.slice_count or "?")
     if handle.state == "failed":
         return colored(error_sentence(handle.error), BAD)
-    return {
+    sentences: dict[str, str] = {
         "preparing": _("Looking at the scan."),
         "starting": _("Starting: reading the scan, loading the model."),
         "running": _("Analysing."),
         "completing": _("All slices are done; measuring."),
-    }[handle.state]
+    }
+    return sentences[handle.state]
 
 
 def progress_text(handle: Any) -> str:
     """Slices done, time left and device, for the progress bar."""
     if not handle.slice_count:
-        return _("Starting")
+        return str(_("Starting"))
     parts = [_("{done} of {count} slices").format(done=handle.slices_done, count=handle.slice_count)]
     if handle.seconds_left is not None and handle.state == "running":
         parts.append(_("about {time} left").format(time=duration(handle.seconds_left)))
@@ -97,11 +97,12 @@ def found_sentence(volume_ml: Mapping[str, float]) -> str:
 
 def unfinished_sentence(state: str) -> str:
     """What a result is that was not completed."""
-    return {
+    sentences: dict[str, str] = {
         "running": _("This analysis is not finished."),
         "cancelled": _("This analysis was cancelled: only a part of the slices was read."),
         "failed": _("This analysis failed: only a part of the slices was read."),
-    }.get(state, "")
+    }
+    return sentences.get(state, "")
 
 
 def error_sentence(error: HemoCAMError | None) -> str:

@@ -30,4 +30,5 @@ def hu_of_node(shown: ResultNodes) -> NDArray[np.int16]:
         )
     if voxels.dtype == np.int16:
         return voxels
-    return np.clip(np.rint(voxels), AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+    whole: NDArray[np.int16] = np.clip(np.rint(voxels), AIR_HU, np.iinfo(np.int16).max).astype(np.int16)
+    return whole
