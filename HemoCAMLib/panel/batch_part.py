@@ -31,6 +31,7 @@ class BatchPart(Part):
         super().__init__(common)
         self._settings, self._may_start = settings, may_start
         self.batch: Batch | None = None
+        self._started_with: list[str] = []
         layout = self.ui.batchButton.layout()
         self.list = qt.QListWidget()
         self.list.setObjectName("batchList")
@@ -72,7 +73,12 @@ class BatchPart(Part):
         """Analyse all that is ticked; Cancel while that goes on; Go on after it was cancelled."""
         if self.batch is not None and self.batch.busy:
             self.batch.cancel()
+        elif self._can_go_on:
+            if self._may_start():
+                assert self.batch is not None
+                self.batch.start()
         elif self.ticked and self._may_start():
+            self._started_with = self.ticked
             scans = [scan for scan in map(self._scan, self.ticked) if scan is not None]
             self.batch = self.common.logic.analyzeSeveral(scans, wait=False, **self._settings())
             self.batch.connect("changed", self._on_batch)
@@ -80,10 +86,19 @@ class BatchPart(Part):
             _show_table(self.batch.table_node)
         self.update()
 
+    @property
+    def _can_go_on(self) -> bool:
+        """Whether the last batch was cancelled and the same scans are ticked."""
+        batch = self.batch
+        if batch is None or not batch.finished or batch.table_node.GetScene() is None:
+            return False
+        return self.ticked == self._started_with and any(scan.state not in (DONE, FAILED) for scan in batch.scans)
+
     def update(self, *_args: Any) -> None:
         """Brings the button to the state of things."""
         busy = self.batch is not None and self.batch.busy
-        self.apply_button.text = _("Cancel") if busy else _("Analyse ticked scans")
+        idle = _("Go on") if self._can_go_on else _("Analyse ticked scans")
+        self.apply_button.text = _("Cancel") if busy else idle
         self.apply_button.setEnabled(busy or bool(self.ticked))
         self.list.setEnabled(not busy)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -29,6 +30,9 @@ from HemoCAMLib.panel.words import (
 
 #: The progress bar's maximum.
 _FULL = 1000
+
+#: Failures after which a run can go on where it stopped.
+_GOES_ON = ("WORKER_KILLED", "WORKER_DIED")
 
 
 class RunPart(Part):
@@ -57,6 +61,7 @@ class RunPart(Part):
         self._began_s = 0.0
         self._announced = False
         self._log: LogWindow | None = None
+        self._asked: tuple[str, dict[str, Any]] | None = None
         self.others_run = False
         ui = self.ui
         ui.applyButton.connect("clicked()", self.on_apply)
@@ -106,13 +111,30 @@ class RunPart(Part):
             return
         self._began_s = time.monotonic()
         self._announced = False
-        handle = self.common.logic.analyze(self._chosen.volume, wait=False, **self.settings)
+        volume, settings = self._chosen.volume, self.settings
+        assert volume is not None
+        asked = (str(volume.GetID()), settings)
+        folder = self._folder_to_go_on(asked)
+        self._asked = asked
+        handle = self.common.logic.analyze(volume, wait=False, runFolder=folder, **settings)
         self.handle = handle
         handle.connect("state", self._on_change)
         handle.connect("progress", self._on_change)
         handle.connect("slices", self._on_slices)
         handle.connect("finished", self._on_finished)
         self._on_change(handle)
+
+    def _folder_to_go_on(self, asked: tuple[str, dict[str, Any]]) -> Path | None:
+        """Of the last run, where it stopped half-way at the same task; its unfinished result makes room."""
+        handle = self.handle
+        if handle is None or asked != self._asked:
+            return None
+        code = "" if handle.error is None else handle.error.code
+        if handle.state != "cancelled" and code not in _GOES_ON:
+            return None
+        if handle.shown is not None and handle.shown.is_open:
+            handle.shown.remove()
+        return handle.run_folder
 
     def update(self) -> None:
         """Brings button, bar and sentence to the state of things."""

@@ -168,5 +168,18 @@ def test_the_panels_list_analyses_what_is_ticked(host: Any) -> None:
     assert part.batch.scans[0].state == "done"
     assert "1 of 1 scans done" in part.status_label.text
     assert slicer.app.applicationLogic().GetSelectionNode().GetActiveTableID() == part.batch.table_node.GetID()
+    part.list.item(2).setCheckState(qt.Qt.Checked)
+    part.apply_button.click()
+    batch = part.batch
+    assert host.run_until(lambda: batch.done_count == 1, 120)
+    part.apply_button.click()
+    assert host.run_until(lambda: batch.finished, 60)
+    if batch.done_count == 1:
+        assert part.apply_button.text == "Go on"
+        part.apply_button.click()
+        assert part.batch is batch
+        assert host.run_until(lambda: batch.finished, 120)
+    assert batch.done_count == 2
+    assert part.apply_button.text == "Analyse ticked scans"
     part.on_add()
     assert part.status_label.text == "The DICOM database holds no CT series."

@@ -91,8 +91,10 @@ def test_cancel_keeps_what_was_found_and_the_button_works_again(host: Any, widge
     assert widget.ui.applyButton.text == "Analyse"
     assert widget.ui.applyButton.enabled
     again = start_analysis(host, widget)
+    assert again.run_folder == handle.run_folder
     assert host.run_until(lambda: again.finished, LIMIT_S)
     assert again.state == "done"
+    assert len(widget.panel.choice.results()) == 1
 
 
 def test_closing_the_scene_in_the_middle_leaves_no_process_and_no_node(host: Any, widget: Any) -> None:
