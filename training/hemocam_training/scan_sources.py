@@ -135,6 +135,7 @@ class PhantomSource:
         noise: whether scanner noise is drawn.
         size: rows and columns, a divisor of 512.
         mixtures: what bleeds, phantom after phantom in turn; empty leaves it to chance.
+        templates: folder of head templates, see :func:`~hemocam_training.phantoms.make_phantom`.
     """
 
     first_seed: int
@@ -142,6 +143,7 @@ class PhantomSource:
     noise: bool = True
     size: int = 512
     mixtures: tuple[tuple[str, ...], ...] = ()
+    templates: Path | None = None
 
     def __post_init__(self) -> None:
         if self.first_seed < 0 or self.count < 1 or self.size < 16 or 512 % self.size:
@@ -159,7 +161,7 @@ class PhantomSource:
     def load(self, number: int) -> LabelledScan:
         seed = self.seeds[number]
         subtypes = self.mixtures[number % len(self.mixtures)] if self.mixtures else None
-        phantom = make_phantom(seed, self.size, self.size, subtypes, noise=self.noise)
+        phantom = make_phantom(seed, self.size, self.size, subtypes, noise=self.noise, templates=self.templates)
         count, name = len(phantom.hu), str(seed)
         return LabelledScan(
             patient=f"phantoms/{name}",
@@ -182,6 +184,7 @@ class PhantomSource:
             "scans": self.count,
             "noise": self.noise,
             "matrix": self.size,
+            "templates": self.templates is not None,
             "generator": generator_checksum(),
         }
         return {**told, "mixtures": [list(one) for one in self.mixtures]} if self.mixtures else told

@@ -92,7 +92,8 @@ def check_bundle(bundle: ModelBundle, checkpoint: Checkpoint, seed: int = VALIDA
 
 @lru_cache(maxsize=1)
 def _head(seed: int) -> NDArray[np.int16]:
-    return np.maximum(make_phantom(seed, 256, 256).hu, np.int16(-1024))
+    hu: NDArray[np.int16] = np.maximum(make_phantom(seed, 256, 256).hu, np.int16(-1024))
+    return hu
 
 
 def _as_analysed(bundle: ModelBundle, stacks: Tensor) -> tuple[NDArray[np.float32], NDArray[Any]]:

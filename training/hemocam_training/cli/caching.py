@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.progress import Progress
 
-from hemocam_training.cli.sources import one_source
+from hemocam_training.cli.sources import SourceOptions, one_source
 from hemocam_training.shards.writing import verify_shards, write_shards
 from HemoCAMLib.cli.streams import messages, output, write_json
 
@@ -17,11 +16,7 @@ _FINDINGS_SHOWN = 20
 
 def cache_slices(
     out: Path,
-    phantoms: str,
-    index: Path | None,
-    root: Path | None,
-    split: Path | None,
-    parts: Sequence[str],
+    scans: SourceOptions,
     *,
     noise: bool,
     size: int,
@@ -30,14 +25,14 @@ def cache_slices(
     as_json: bool,
 ) -> None:
     """Write what is missing of a cache, or check what is there."""
-    if verify and not phantoms and index is None:
+    if verify and not scans.phantoms and scans.index is None:
         count = verify_shards(out)
         if as_json:
             write_json({"folder": str(out), "shards": count, "intact": True})
         else:
             output().print(f"{count} shards are intact.")
         return
-    source = one_source(phantoms, index, root, split, parts, noise=noise)
+    source = one_source(scans, noise=noise)
     console = messages()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("scans", total=None)

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from hemocam_training.bundle_export.export import describe_again, with_evaluation
-from hemocam_training.cli.sources import one_source
+from hemocam_training.cli.sources import SourceOptions, one_source
 from hemocam_training.evaluation.collect import collect
 from hemocam_training.evaluation.mask_counts import Way, changed
 from hemocam_training.evaluation.page import write_evaluation
@@ -29,7 +29,7 @@ GATED, TRUE_LABELS, BASELINE = "classifier gates", "true labels", "HU > 46 alone
 def evaluate_bundle(
     model: Path,
     out: Path,
-    scans: Mapping[str, Any],
+    scans: SourceOptions,
     training: Sequence[Path],
     variants: Path | None,
     *,
@@ -42,19 +42,15 @@ def evaluate_bundle(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Evaluate, write the report, and where asked put the figures into the bundle and its card.
-
-    Args:
-        scans: arguments of :func:`one_source`.
-    """
+    """Evaluate, write the report, and where asked put the figures into the bundle and its card."""
     bundle = ModelBundle.open(model)
     bundle.verify()
     if (out / "evaluation.json").exists() and not overwrite:
         raise UsageError("USAGE_FILE_EXISTS", f"{out.name} holds an evaluation.", "Name another, or --overwrite.")
     if into_card and not bundle.path.is_dir():
         raise UsageError("USAGE_MODEL_ZIP", "A zipped model cannot be changed.", "Unpack it and give its folder.")
-    source = one_source(**scans, noise=True)
-    seen = rows_seen(training, scans["split"], ["train", "tune"])
+    source = one_source(scans, noise=True)
+    seen = rows_seen(training, scans.split, ["train", "tune"])
     told = refuse_seen(bundle.metadata.training_data, source, seen, "test", unchecked=unchecked)
     ways = mask_ways(MaskSettings.from_metadata(bundle.metadata.hemocam_fields()), variants, baseline=baseline)
     console = messages()

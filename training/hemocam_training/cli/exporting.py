@@ -15,7 +15,7 @@ from hemocam_training.bundle_export.description import Description, read_descrip
 from hemocam_training.bundle_export.export import export_bundle, known_range
 from hemocam_training.bundle_export.training_range import measured, training_range
 from hemocam_training.bundle_tuning.outcome import Tuning
-from hemocam_training.cli.sources import dataset_part
+from hemocam_training.cli.sources import SourceOptions, dataset_part
 from hemocam_training.errors import DataRefused
 from hemocam_training.scan_sources import PhantomSource, ScanSource
 from HemoCAMLib.cli.streams import messages, output, write_json
@@ -30,7 +30,7 @@ def export_model(
     evaluations: Sequence[Path],
     version: str,
     range_scans: int,
-    dataset: Mapping[str, Any],
+    scans: SourceOptions,
     *,
     best: bool,
     overwrite: bool,
@@ -41,8 +41,7 @@ def export_model(
     Args:
         range_scans: training scans to measure for the comparison with a scan at hand; -1 takes the range of the bundle
             that is replaced, or measures 60 where there is none; 0 leaves it out.
-        dataset: arguments of :func:`dataset_part`, the scans to measure; phantoms of the description where its index
-            is None.
+        scans: to measure; phantoms of the description where no index is given.
     """
     if out.exists() and not overwrite:
         raise UsageError("USAGE_FILE_EXISTS", f"{out.name} is there already.", "Name another one, or --overwrite.")
@@ -55,7 +54,7 @@ def export_model(
         described,
         tuning=Tuning.read(tuning) if tuning else None,
         evaluations=[_read_evaluation(path) for path in evaluations],
-        training_range=_range(out, described, checkpoint, range_scans, dataset),
+        training_range=_range(out, described, checkpoint, range_scans, scans),
     )
     metadata = bundle.metadata
     if as_json:
@@ -71,28 +70,29 @@ _SHOWN = ("logits", "maps", "probabilities")
 
 
 def _range(
-    out: Path, described: Description, checkpoint: Checkpoint, count: int, dataset: Mapping[str, Any]
+    out: Path, described: Description, checkpoint: Checkpoint, count: int, scans: SourceOptions
 ) -> Mapping[str, tuple[float, float]]:
     if count < 0:
         there = known_range(out)
         if there:
             return there
         count = 60
-    source = _to_measure(described, checkpoint, dataset) if count else None
+    source = _to_measure(described, checkpoint, scans) if count else None
     if source is None:
         return {}
     console = messages()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        scans = progress.track(measured(source, count), total=count, description="training scans measured")
-        return training_range(scans)
+        statistics = progress.track(measured(source, count), total=count, description="training scans measured")
+        return training_range(statistics)
 
 
-def _to_measure(described: Description, checkpoint: Checkpoint, dataset: Mapping[str, Any]) -> ScanSource | None:
-    if dataset["index"] is not None:
-        return dataset_part(dataset["index"], dataset["root"], dataset["split"], dataset["parts"])
+def _to_measure(described: Description, checkpoint: Checkpoint, scans: SourceOptions) -> ScanSource | None:
+    if scans.index is not None:
+        return dataset_part(scans.index, scans.root, scans.split, scans.parts)
     for entry in described.training_data:
         if "first_seed" in entry and entry.get("use", "training") == "training":
-            return PhantomSource(int(entry["first_seed"]), int(checkpoint.scans or entry["scans"]))
+            count = int(checkpoint.scans or entry["scans"])
+            return PhantomSource(int(entry["first_seed"]), count, templates=scans.templates)
     return None
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hemocam_training.cli.app import Overwrite, app
-from hemocam_training.cli.sources import Index, Parts, PhantomSeeds, Root, SplitFile
+from hemocam_training.cli.sources import Index, Parts, PhantomSeeds, Root, SourceOptions, SplitFile, Templates
 from HemoCAMLib.cli.options import AsJson
 
 Training = Annotated[
@@ -30,6 +30,7 @@ def cache(
     root: Root = None,
     split: SplitFile = None,
     part: Parts = None,
+    templates: Templates = None,
     noise: Annotated[bool, typer.Option("--noise", help="Cache phantoms with scanner noise, not free of it.")] = False,
     size: Annotated[int, typer.Option(min=16, max=1024, help="Rows and columns of the cached slices.")] = 256,
     workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes; 0 takes all cores.")] = 0,
@@ -40,9 +41,14 @@ def cache(
     from hemocam_training.cli.caching import cache_slices
 
     cache_slices(
-        out, phantoms, index, root, split, part or [], noise=noise, size=size, workers=workers, verify=verify,
+        out,
+        SourceOptions(phantoms, index, root, split, tuple(part or ()), templates),
+        noise=noise,
+        size=size,
+        workers=workers,
+        verify=verify,
         as_json=as_json,
-    )  # fmt: skip
+    )
 
 
 @app.command()
@@ -54,6 +60,7 @@ def tune(
     root: Root = None,
     split: SplitFile = None,
     part: Parts = None,
+    templates: Templates = None,
     training: Training = None,
     sensitivity: Annotated[
         float | None,
@@ -81,7 +88,7 @@ def tune(
     tune_bundle(
         model,
         out,
-        {"phantoms": phantoms, "index": index, "root": root, "split": split, "parts": part or []},
+        SourceOptions(phantoms, index, root, split, tuple(part or ()), templates),
         training or [],
         TuneOptions(sensitivity, joint, calibration, mask_scale, refinement),  # type: ignore[arg-type]
         store=store,
@@ -117,6 +124,7 @@ def export(
     root: Root = None,
     split: SplitFile = None,
     part: Parts = None,
+    templates: Templates = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -131,7 +139,7 @@ def export(
         evaluation or [],
         version,
         range_scans,
-        {"index": index, "root": root, "split": split, "parts": part or []},
+        SourceOptions("", index, root, split, tuple(part or ()), templates),
         best=best,
         overwrite=overwrite,
         as_json=as_json,
@@ -147,6 +155,7 @@ def evaluate(
     root: Root = None,
     split: SplitFile = None,
     part: Parts = None,
+    templates: Templates = None,
     training: Training = None,
     variants: Annotated[
         Path | None,
@@ -169,7 +178,7 @@ def evaluate(
     evaluate_bundle(
         model,
         out,
-        {"phantoms": phantoms, "index": index, "root": root, "split": split, "parts": part or []},
+        SourceOptions(phantoms, index, root, split, tuple(part or ()), templates),
         training or [],
         variants,
         store=store,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,10 @@ from HemoCAMLib.errors import UsageError
 
 PhantomSeeds = Annotated[
     str, typer.Option("--phantoms", metavar="FIRST:COUNT", help="Phantoms from this seed on, so many.")
+]
+Templates = Annotated[
+    Path | None,
+    typer.Option(help="Folder of head templates that phantoms are warped from.", show_default="heads from formulas"),
 ]
 Index = Annotated[Path | None, typer.Option("--index", help="Index of a prepared dataset.", show_default=False)]
 Root = Annotated[
@@ -56,16 +61,32 @@ def dataset_part(index: Path, root: Path | None, split: Path | None, parts: Sequ
     return IndexSource(rows, root or index.parent)
 
 
-def one_source(
-    phantoms: str, index: Path | None, root: Path | None, split: Path | None, parts: Sequence[str], *, noise: bool
-) -> PhantomSource | IndexSource:
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the options say of the scans that are meant; see :func:`one_source`."""
+
+    phantoms: str
+    index: Path | None
+    root: Path | None
+    split: Path | None
+    parts: tuple[str, ...]
+    templates: Path | None = None
+
+
+def one_source(options: SourceOptions, *, noise: bool) -> PhantomSource | IndexSource:
     """The one source that the options name.
+
+    Args:
+        options: of the command line.
+        noise: whether phantoms get scanner noise.
 
     Raises:
         UsageError: ``USAGE_SOURCE``: none or both are named.
     """
-    if bool(phantoms) == (index is not None):
+    if bool(options.phantoms) == (options.index is not None):
         raise UsageError("USAGE_SOURCE", "Which scans are meant is not clear.", "Give --phantoms or --index.")
-    if index is not None:
-        return dataset_part(index, root, split, parts)
-    return PhantomSource(*phantom_range(phantoms), noise=noise)
+    if options.index is not None:
+        return dataset_part(options.index, options.root, options.split, options.parts)
+    if options.templates is not None and not options.templates.is_dir():
+        raise UsageError("USAGE_TEMPLATES", "The folder of head templates is not there.", "Check its path.")
+    return PhantomSource(*phantom_range(options.phantoms), noise=noise, templates=options.templates)

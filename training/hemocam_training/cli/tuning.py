@@ -12,7 +12,7 @@ from rich.table import Table
 
 from hemocam_training.bundle_export.export import describe_again, with_tuning
 from hemocam_training.bundle_tuning import TuneOptions, Tuning, tune
-from hemocam_training.cli.sources import one_source
+from hemocam_training.cli.sources import SourceOptions, one_source
 from hemocam_training.held_out import refuse_seen, rows_seen
 from hemocam_training.mapped_scans import MapStore
 from hemocam_training.phantoms.plan import MIXTURES
@@ -25,7 +25,7 @@ from HemoCAMLib.model import ModelBundle
 def tune_bundle(
     bundle: Path,
     out: Path,
-    scans: dict[str, Any],
+    scans: SourceOptions,
     training: Sequence[Path],
     options: TuneOptions,
     *,
@@ -36,11 +36,7 @@ def tune_bundle(
     apply: bool,
     as_json: bool,
 ) -> None:
-    """Tune, write the outcome, and where asked put it into the bundle.
-
-    Args:
-        scans: arguments of :func:`one_source`.
-    """
+    """Tune, write the outcome, and where asked put it into the bundle."""
     opened = ModelBundle.open(bundle)
     opened.verify()
     if out.exists() and not overwrite:
@@ -48,7 +44,7 @@ def tune_bundle(
     if apply and not opened.path.is_dir():
         raise UsageError("USAGE_MODEL_ZIP", "A zipped model cannot be changed.", "Unpack it and give its folder.")
     source = tuning_source(scans, training)
-    seen = rows_seen(training, scans["split"], ["train"])
+    seen = rows_seen(training, scans.split, ["train"])
     told = refuse_seen(learned_from(opened), source, seen, "tuning", unchecked=unchecked)
     console = messages()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -72,21 +68,21 @@ def tune_bundle(
     )
 
 
-def tuning_source(scans: dict[str, Any], training: Sequence[Path]) -> PhantomSource | IndexSource:
+def tuning_source(scans: SourceOptions, training: Sequence[Path]) -> PhantomSource | IndexSource:
     """The scans to tune on: phantoms with every mixture of subtypes equally often, or a part that is for tuning.
 
     Raises:
         UsageError: ``USAGE_TUNING_PART``: a dataset without a split, and without the index that was learned from.
     """
-    if scans["index"] is not None and scans["split"] is None and not training:
+    if scans.index is not None and scans.split is None and not training:
         raise UsageError(
             "USAGE_TUNING_PART",
             "Settings are tuned on scans that are for tuning only.",
             "Give --split and --part tune, or with --training the index that the model learned from.",
         )
-    if scans["split"] is not None and "train" in scans["parts"]:
+    if scans.split is not None and "train" in scans.parts:
         raise UsageError("USAGE_TUNING_PART", "The part train is what a model learns from.", "Give --part tune.")
-    source = one_source(**scans, noise=True)
+    source = one_source(scans, noise=True)
     if isinstance(source, PhantomSource):
         return replace(source, mixtures=tuple(subtypes for _, subtypes in MIXTURES))
     return source
