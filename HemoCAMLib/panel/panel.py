@@ -12,6 +12,7 @@ from HemoCAMLib.panel.analysis import Analysis
 from HemoCAMLib.panel.batch import Batch
 from HemoCAMLib.panel.batch_part import BatchPart
 from HemoCAMLib.panel.compare_part import ComparePart
+from HemoCAMLib.panel.heat_map_part import HeatMapPart
 from HemoCAMLib.panel.input_part import InputPart
 from HemoCAMLib.panel.keep_part import KeepPart
 from HemoCAMLib.panel.parts import Common
@@ -55,14 +56,24 @@ class Panel:
         self.input = InputPart(self.common)
         self.keep = KeepPart(self.common)
         self.thresholds = ThresholdPart(self.common, self.input, self.keep.may_replace, self.keep.watch.pause)
-        self.result = ResultPart(self.common)
+        self.heat_map = HeatMapPart(self.common)
+        self.result = ResultPart(self.common, self.heat_map)
         self.compare = ComparePart(self.common, self.result.go_to_slice)
         self.run = RunPart(
             self.common, self.input, self.thresholds.changes_for_analysis, self._on_started, self._on_ended
         )
         self.batch = BatchPart(self.common, lambda: self.run.settings, lambda: self.run.may_start)
         self.batch.apply_button.connect("clicked()", self._on_batch)
-        self._parts = (self.input, self.keep, self.thresholds, self.result, self.compare, self.run, self.batch)
+        self._parts = (
+            self.input,
+            self.keep,
+            self.thresholds,
+            self.heat_map,
+            self.result,
+            self.compare,
+            self.run,
+            self.batch,
+        )
         self._gather = qt.QTimer()
         self._gather.setSingleShot(True)
         self._gather.setInterval(_GATHER_MS)

@@ -12,11 +12,13 @@ from slicer.i18n import tr as _
 
 from HemoCAMLib.errors import HemoCAMError
 from HemoCAMLib.panel.edit_watch import is_edited
+from HemoCAMLib.panel.heat_map_part import HeatMapPart
 from HemoCAMLib.panel.parts import Common, Part
-from HemoCAMLib.panel.result_table import slice_entry, strip_rows, volume_headings, volume_rows, volumes_of
+from HemoCAMLib.panel.result_table import slice_entry, strip_rows, volume_rows, volumes_of
 from HemoCAMLib.panel.stepper import Stepper
 from HemoCAMLib.panel.strip_widget import StripWidget
 from HemoCAMLib.panel.views import SlicePosition
+from HemoCAMLib.panel.volume_table import fill_volume_table, prepare_volume_table
 from HemoCAMLib.panel.words import (
     WARNING,
     colored,
@@ -27,7 +29,6 @@ from HemoCAMLib.panel.words import (
     unfinished_sentence,
 )
 from HemoCAMLib.scene import SceneResult, Steps, corrected_steps, largest_bleed_steps, place_of
-from HemoCAMLib.scene.bridge import Node
 from HemoCAMLib.scene.edited import labels_of_members
 from HemoCAMLib.subtypes import SUBTYPE_NAMES, subtype_named
 
@@ -40,10 +41,12 @@ class ResultPart(Part):
 
     Args:
         common: what the parts share.
+        heat_map: what is shown over the CT.
     """
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, heat_map: HeatMapPart) -> None:
         super().__init__(common)
+        self._heat_map = heat_map
         ui = self.ui
         self.strip = StripWidget(self.go_to_slice)
         self.strip.toolTip = _(
@@ -59,11 +62,9 @@ class ResultPart(Part):
         self._gather.setSingleShot(True)
         self._gather.setInterval(_GATHER_MS)
         self._gather.connect("timeout()", self._show_tables)
-        self._prepare_table()
+        prepare_volume_table(ui.volumeTable)
         ui.resultSelector.connect("activated(int)", self._on_result)
         ui.volumeTable.connect("cellClicked(int,int)", self._on_row)
-        ui.heatMapSelector.connect("activated(int)", self._on_heat_map)
-        ui.heatMapOpacitySlider.connect("valueChanged(double)", self._on_opacity)
         ui.showLargestButton.connect("clicked()", self.show_largest)
         ui.openRunButton.connect("clicked()", self._on_open_run)
         ui.removeResultButton.connect("clicked()", self._on_remove)
@@ -75,7 +76,7 @@ class ResultPart(Part):
         self._forget_nodes()
         self._fill_results()
         current = self.common.choice.current
-        for widget in (self.ui.showLargestButton, self.ui.removeResultButton, self.ui.heatMapSelector):
+        for widget in (self.ui.showLargestButton, self.ui.removeResultButton):
             widget.setEnabled(current is not None)
         self._position = None
         if current is not None:
@@ -84,7 +85,6 @@ class ResultPart(Part):
                 self._observe(table, "ModifiedEvent", lambda *_: self._gather.start())
             self._watch_slice_view()
         self._show_tables()
-        self._fill_heat_maps()
 
     def show(self, shown: SceneResult, *, largest: bool) -> None:
         """Brings a result into the views.
@@ -96,7 +96,8 @@ class ResultPart(Part):
         views = self.common.views
         views.use_layout()
         views.align(shown.volume)
-        views.show_volume(shown.volume, self._chosen_heat_map(), self._opacity, fit=True)
+        views.show_volume(shown.volume, None, 0.0, fit=True)
+        self._heat_map.show(choose=largest)
         if largest:
             self.show_largest()
 
@@ -129,10 +130,6 @@ class ResultPart(Part):
         self.scene_closing()
 
     @property
-    def _opacity(self) -> float:
-        return float(self.ui.heatMapOpacitySlider.value)
-
-    @property
     def _gates(self) -> dict[str, float]:
         current = self.common.choice.current
         if current is None:
@@ -140,26 +137,6 @@ class ResultPart(Part):
         record = current.record
         mask = (record.result.get("settings") or record.settings).get("mask") or {}
         return dict(mask.get("class_thresholds") or {})
-
-    def _prepare_table(self) -> None:
-        table, headings = self.ui.volumeTable, volume_headings()
-        table.setColumnCount(len(headings))
-        table.setHorizontalHeaderLabels(headings)
-        table.verticalHeader().hide()
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setStretchLastSection(True)
-        abouts = (
-            "",
-            _("Volume in millilitres: pixels times area times every slice's true extent."),
-            _("A x B x C / 2 of the largest lesion, in millilitres."),
-            _("The patient's side."),
-            _("Connected regions."),
-            _("Slices that show it."),
-            _("Highest probability of all slices."),
-        )
-        for number, about in enumerate(abouts):
-            table.horizontalHeaderItem(number).setToolTip(about)
 
     def _fill_results(self) -> None:
         selector, current = self.ui.resultSelector, self.common.choice.current
@@ -184,7 +161,7 @@ class ResultPart(Part):
         if tables:
             self.strip.show_rows(strip_rows(tables[0], count, self._gates), count)
         self._show_volumes(current)
-        self._fill_heat_maps()
+        self._heat_map.follow()
         self._on_slice_view()
         if self.strip.current_slice is not None:
             self._say_slice(self.strip.current_slice)
@@ -199,66 +176,7 @@ class ResultPart(Part):
         elif rows:
             note = colored(" " + _("Corrected by hand."), WARNING) if is_edited(current) else ""
             self.ui.summaryLabel.text = found_sentence(volumes_of(nodes[0])) + note
-        table.setRowCount(len(rows))
-        for number, row in enumerate(rows):
-            for place, text in enumerate(row.cells):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(row.title)
-                if place:
-                    item.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
-                elif row.color is not None:
-                    item.setIcon(_swatch(row.color))
-                if not row.name:
-                    font = item.font()
-                    font.setBold(True)
-                    item.setFont(font)
-                elif not row.found:
-                    item.setForeground(qt.QBrush(qt.QColor(140, 140, 140)))
-                table.setItem(number, place, item)
-        table.resizeRowsToContents()
-        if rows:
-            height = table.horizontalHeader().height + sum(table.rowHeight(n) for n in range(len(rows))) + 4
-            table.setFixedHeight(height)
-
-    def _fill_heat_maps(self) -> None:
-        selector, current = self.ui.heatMapSelector, self.common.choice.current
-        maps = {} if current is None else current.heat_maps
-        wanted = ["", *(name for name in SUBTYPE_NAMES if name in maps)]
-        known = [str(selector.itemData(index) or "") for index in range(selector.count)]
-        if wanted == known:
-            return
-        before = str(selector.currentData or "")
-        first = not any(known)
-        selector.clear()
-        for name in wanted:
-            selector.addItem(subtype_named(name).title if name else _("No heat map"), name)
-        chosen = before if before in wanted else ""
-        if first and len(wanted) > 1:
-            chosen = self._largest_subtype(wanted[1:])
-        selector.currentIndex = wanted.index(chosen)
-        if chosen != before:
-            self._on_heat_map()
-
-    def _largest_subtype(self, names: list[str]) -> str:
-        current = self.common.choice.current
-        assert current is not None
-        volumes = current.record.result.get("volume_ml") or {}
-        return max(names, key=lambda name: float(volumes.get(name, 0.0)))
-
-    def _chosen_heat_map(self) -> Node | None:
-        current = self.common.choice.current
-        if current is None:
-            return None
-        return current.heat_maps.get(str(self.ui.heatMapSelector.currentData or ""))
-
-    def _on_heat_map(self, *_: Any) -> None:
-        current = self.common.choice.current
-        if current is not None:
-            self.common.views.show_volume(current.volume, self._chosen_heat_map(), self._opacity)
-
-    def _on_opacity(self, *_: Any) -> None:
-        if self._chosen_heat_map() is not None:
-            self.common.views.set_opacity(self._opacity)
+        fill_volume_table(table, rows)
 
     def _on_result(self, index: int) -> None:
         self.common.choice.choose_by_id(str(self.ui.resultSelector.itemData(index) or ""))
@@ -364,12 +282,6 @@ def _bleed_steps(shown: SceneResult, subtype: str) -> Steps[tuple[float, float, 
         labels = np.where(labels == subtype_named(subtype).label, labels, 0).astype(np.uint8)
         yield
     return (yield from largest_bleed_steps(labels, shown.volume, shown.placement))
-
-
-def _swatch(color: tuple[int, int, int]) -> Any:
-    picture = qt.QPixmap(12, 12)
-    picture.fill(qt.QColor(*color))
-    return qt.QIcon(picture)
 
 
 def _title(result: SceneResult) -> str:

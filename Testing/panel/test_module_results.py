@@ -39,6 +39,8 @@ def cell(table: Any, row: int, column: int) -> str:
 
 
 def test_a_finished_run_is_opened_without_torch(host: Any, widget: Any, tmp_path: Path) -> None:
+    import slicer
+
     run = open_finished_run(host, widget, tmp_path / "run")
     settle(host, widget)
     ui = widget.ui
@@ -49,6 +51,14 @@ def test_a_finished_run_is_opened_without_torch(host: Any, widget: Any, tmp_path
     assert float(cell(table, 5, 1)) == pytest.approx(run.volume_ml["total"], rel=0.02)
     assert [ui.heatMapSelector.itemData(n) for n in range(ui.heatMapSelector.count)] == ["", "IPH", "SDH"]
     assert "mL of hemorrhage" in ui.summaryLabel.text
+    # The larger one is shown over the CT.
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    shown = widget.panel.choice.complete
+    assert composite.GetBackgroundVolumeID() == shown.volume.GetID()
+    assert composite.GetForegroundVolumeID() == shown.heat_maps["IPH"].GetID()
+    assert composite.GetForegroundOpacity() == pytest.approx(0.5)
+    ui.heatMapOpacitySlider.value = 0.2
+    assert composite.GetForegroundOpacity() == pytest.approx(0.2)
 
 
 def test_a_row_of_the_table_goes_to_its_largest_bleed(host: Any, opened: Any) -> None:
@@ -253,3 +263,20 @@ def test_a_scene_that_is_saved_and_opened_has_the_result_again(host: Any, opened
     opened.ui.refinementCheck.checked = True
     settle(host, opened)
     assert opened.panel.choice.complete.record.result["settings"]["mask"]["refinement"]["name"] == "hysteresis"
+
+
+def test_mouse_and_arrow_keys_choose_a_slice(host: Any, opened: Any) -> None:
+    from panel_host.convert import to_qt
+    from PySide6.QtCore import QPoint, Qt
+    from PySide6.QtTest import QTest
+
+    strip = opened.panel.result.strip
+    widget = to_qt(strip)
+    layout = strip.layout_of()
+    QTest.mouseClick(widget, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier, QPoint(layout.left(7) + 1, 5))
+    assert strip.current_slice == 7
+    QTest.keyClick(widget, Qt.Key.Key_Right)
+    assert strip.current_slice == 8
+    QTest.keyClick(widget, Qt.Key.Key_Left)
+    assert strip.current_slice == 7
+    assert opened.ui.stripLabel.text.startswith("Slice 8 of 40")
