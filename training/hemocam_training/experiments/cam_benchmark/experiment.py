@@ -7,7 +7,7 @@ measured on the test part.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,11 @@ def run(settings: Settings, sources: Sequence[DataSource], work: Path, *, quick:
         UsageError: ``USAGE_DATA``: more than one index; ``USAGE_NO_MASKS``: no bleeding slice has a mask.
     """
     scans = _parts(settings, sources)
+    sizes = {changed_config(settings.fit, variant.settings).input_size for variant in settings.variants}
+    shards = {size: _shards(settings, scans, size, _stored_size(size, sizes), work, progress) for size in sizes}
     results: list[VariantResult] = []
     for variant in settings.variants:
-        size = changed_config(settings.fit, variant.settings).input_size
-        parts = _shards(settings, scans, size, work, progress)
+        parts = shards[changed_config(settings.fit, variant.settings).input_size]
         results.append(run_variant(settings, variant, parts, work / "fits" / _slug(variant.title)))
         progress(f"{variant.title}: F1 {results[-1].best_f1.mean:.3f}")
     chosen = _map_variant(settings, results)
@@ -88,15 +89,24 @@ def _parts(settings: Settings, sources: Sequence[DataSource]) -> dict[str, ScanS
     return {part: IndexSource(split.rows(sources[0].index, part), sources[0].root) for part in settings.fractions}
 
 
+def _stored_size(size: int, sizes: Collection[int]) -> int:
+    """The size at which slices for an input size are cached: the largest that is asked for, where that is a multiple.
+
+    >>> [_stored_size(size, {128, 192, 256}) for size in (128, 192, 256)]
+    [256, 192, 256]
+    """
+    return max(sizes) if max(sizes) % size == 0 else size
+
+
 def _shards(
-    settings: Settings, scans: Mapping[str, ScanSource], size: int, work: Path, progress: Progress
+    settings: Settings, scans: Mapping[str, ScanSource], size: int, stored: int, work: Path, progress: Progress
 ) -> dict[str, SliceShards]:
-    """Cached slices of that size: averaged from the largest that is asked for where it is a multiple."""
-    sizes = {changed_config(settings.fit, variant.settings).input_size for variant in settings.variants}
-    stored = max(sizes) if max(sizes) % size == 0 else size
+    """Slices of that size of every part."""
     folders = {part: work / f"slices-{stored}" / part for part in scans}
     for part, folder in folders.items():
-        cached(scans[part], folder, stored, progress, workers=settings.workers)
+        if not folder.is_dir():
+            progress(f"slices of {stored} × {stored} to {_PURPOSE[part]}")
+        cached(scans[part], folder, stored, lambda _: None, workers=settings.workers)
     return {part: SliceShards(folder, size=size) for part, folder in folders.items()}
 
 
@@ -176,6 +186,7 @@ _PURPOSE = {"train": "learn from", "tune": "choose epochs and thresholds on", "t
 def _limits(settings: Settings, *, real: bool) -> list[str]:
     limits = [
         "Maps are scored on slices that bleed, whose class is taken as known: this is about where, not about whether.",
+        "A method's best layer is the best on the scored slices, as in the paper; among few slices that flatters it.",
         "One training of each variant: the deviation over epochs is not that over trainings.",
         f"Methods marked † see every {settings.maps.slow_step}th slice only; their rows are not comparable to the "
         "second digit. Methods marked ‡ take every layer at once.",

@@ -60,16 +60,19 @@ def curve_figure(results: Sequence[VariantResult], ends: tuple[float, float]) ->
     """Precision against recall between two thresholds, a line a variant."""
     with styled():
         canvas, axis = plt.subplots(figsize=(6.6, 3.6))
+        lowest = 1.0
         for number, result in enumerate(results):
             _, precision, recall = result.curve(ends)
+            lowest = min([lowest, *(float(np.nanmin(each)) for each in (precision, recall) if np.isfinite(each).any())])
             colour, style = COLOURS[number % len(COLOURS)], "-" if number < len(COLOURS) else "--"
             axis.plot(recall, precision, style, color=colour, lw=1.5, label=result.variant.title)
             axis.plot(recall[:1], precision[:1], "o", color=colour, ms=4)
             axis.plot(recall[-1:], precision[-1:], "s", color=colour, ms=4)
         axis.set_xlabel("recall")
         axis.set_ylabel("precision")
-        axis.set_xlim(-0.02, 1.02)
-        axis.set_ylim(-0.02, 1.02)
+        start = np.floor(10 * lowest) / 10 - 0.02
+        axis.set_xlim(start, 1.02)
+        axis.set_ylim(start, 1.02)
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         return figure_of(
             canvas,

@@ -72,7 +72,7 @@ def rule_figure(cases: pd.DataFrame, draws: int) -> Figure:
             axis.errorbar(
                 places, values, np.abs(ends - values), fmt="o", ms=4, lw=1.3, color=_KIND_COLOUR.get(kind), label=kind
             )
-        axis.set_xticks(range(len(rules)), rules)
+        axis.set_xticks(range(len(rules)), [rule.replace(":", "\n") for rule in rules])
         axis.set_ylim(bottom=0)
         axis.set_ylabel("mean IoU")
         axis.grid(axis="x", visible=False)
@@ -158,7 +158,7 @@ def example_figure(chosen: pd.DataFrame, folds: Mapping[int, FoldResult], settin
         colours = zip(("map only", "truth only", "both"), (MAP_ONLY, TRUTH_ONLY, BOTH), strict=True)
         handles = [Patch(color=(r / 255, g / 255, b / 255), label=name) for name, (r, g, b) in colours]
         canvas.legend(handles=handles, ncol=3, loc="lower center", bbox_to_anchor=(0.5, -0.03))
-        canvas.tight_layout(pad=0.4)
+        canvas.tight_layout(pad=0.4, h_pad=1.2)
         return figure_of(
             canvas,
             "examples",

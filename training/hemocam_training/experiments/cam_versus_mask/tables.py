@@ -173,8 +173,9 @@ def regression_table(chosen: pd.DataFrame, draws: int) -> Table:
         "How much size explains",
         rows,
         {"slope": "change per doubling of the area", "explained": "share of variance explained (R²)"},
-        "Straight line by least squares on the logarithm of the area. A measure that takes size into account should "
-        f"have a slope and an R² nearer to 0 than IoU. {_INTERVAL}",
+        "Straight line by least squares on the logarithm of the area. The less of a measure's spread the size "
+        "explains, the fairer it is to all sizes; slopes are in units of each measure, whose ranges differ. "
+        f"{_INTERVAL}",
     )
 
 

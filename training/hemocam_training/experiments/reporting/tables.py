@@ -52,7 +52,7 @@ class Table:
         note: below it: what the numbers are.
         decimals: of numbers, by column where not 3.
         best: columns whose best cell is bold, and which end is best.
-        on_page: whether the page shows it; one that is too long for that is only linked.
+        on_page: whether the page shows it; one that is too long for that is a CSV file that the page links to.
     """
 
     name: str
@@ -137,13 +137,14 @@ class Table:
         return str(text).replace("\\end{table}", f"{note}\\end{{table}}")
 
     def write(self, folder: Path) -> list[Path]:
-        """``NAME.csv``, ``NAME.md``, ``NAME.tex`` in a folder; gives them."""
+        """``NAME.csv`` in a folder, and ``NAME.md`` and ``NAME.tex`` of one that a page can hold; gives them."""
         folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / f"{self.name}.{suffix}" for suffix in ("csv", "md", "tex")]
+        files = [folder / f"{self.name}.{suffix}" for suffix in ("csv", *(("md", "tex") if self.on_page else ()))]
         self.frame().to_csv(files[0], index=False, float_format="%.6g", lineterminator="\n")
-        below = f"\n\n{self.note}" if self.note else ""
-        files[1].write_text(f"### {self.title}\n\n{self.markdown()}{below}\n", encoding="utf-8")
-        files[2].write_text(self.latex(), encoding="utf-8")
+        if self.on_page:
+            below = f"\n\n{self.note}" if self.note else ""
+            files[1].write_text(f"### {self.title}\n\n{self.markdown()}{below}\n", encoding="utf-8")
+            files[2].write_text(self.latex(), encoding="utf-8")
         return files
 
 
