@@ -6,7 +6,6 @@ python -m hemocam_training.draw_refinements --model ../Resources/models/hemocam-
 from __future__ import annotations
 
 import argparse
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +15,15 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from hemocam_training.stored_scans import StoredScan, stored_phantom
-from HemoCAMLib.mask import label_scan
+from hemocam_training.evaluation.mask_counts import Way, labels_by
+from hemocam_training.mapped_scans import MapStore
+from hemocam_training.scan_sources import PhantomSource
 from HemoCAMLib.mask.refine import RefinementSettings
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.model.bundle import ModelBundle
-from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.subtypes import SUBTYPES
 
 #: Test phantoms and slices (from 0) that show different subtypes.
@@ -38,28 +36,25 @@ COLUMNS = ("none", "hysteresis", "hu-mixture", "random-walker")
 BORDER_PX = 36
 
 
-def draw(bundle: ModelBundle, shown: list[tuple[int, int]], store: Path, out: Path) -> None:
+def draw(bundle: ModelBundle, shown: list[tuple[int, int]], store: Path | None, out: Path) -> None:
     """Writes the picture: a row a slice; CT, truth, then the labels without and with each refinement."""
-    network = load_network(bundle, torch.device("cpu"))
+    maps = MapStore(bundle, store)
     settings = MaskSettings.from_metadata(bundle.metadata.hemocam_fields())
     figure, rows = plt.subplots(len(shown), len(COLUMNS) + 2, figsize=(13, 2.5 * len(shown)), squeeze=False)
     figure.patch.set_facecolor("black")
     for axes, (seed, index) in zip(rows, shown, strict=True):
-        scan = stored_phantom(store, seed, network, bundle.metadata.stack_settings)
+        scan = maps.scan(PhantomSource(seed, 1), 0)
+        assert scan.truth is not None
         pictures = {"CT": np.zeros_like(scan.truth[index]), "truth": scan.truth[index]}
         for name in COLUMNS:
             refinement = None if name == "none" else RefinementSettings.from_value(name)
-            pictures[name] = refined_slice(scan, index, replace(settings, refinement=refinement))
+            way = Way(name, replace(settings, refinement=refinement))
+            # The whole scan is labelled, since small and flat lesions depend on all slices.
+            pictures[name] = labels_by(scan, way, bundle.metadata.calibration)[index]
         for axis, (name, labels) in zip(axes, pictures.items(), strict=True):
             show(axis, scan.hu[index], labels, name)
     figure.tight_layout(pad=0.4)
     figure.savefig(out, dpi=64, facecolor="black")
-
-
-def refined_slice(scan: StoredScan, index: int, settings: MaskSettings) -> NDArray[np.uint8]:
-    """One slice's labels after the whole scan was labelled, since small and flat lesions depend on all slices."""
-    found = label_scan(scan.local_logits, scan.probabilities, scan.brain, scan.geometry, settings, scan.hu)
-    return list(found)[index]
 
 
 def show(axis: Axes, hu: NDArray[np.int16], labels: NDArray[np.uint8], title: str) -> None:
@@ -81,8 +76,7 @@ def main() -> None:
     parser.add_argument("--slices", nargs="+", metavar="SEED:INDEX", help="other slices than those of the page")
     chosen = parser.parse_args()
     shown = [tuple(map(int, text.split(":"))) for text in chosen.slices] if chosen.slices else list(SHOWN)
-    with tempfile.TemporaryDirectory() as temporary:
-        draw(ModelBundle.open(chosen.model), shown, chosen.store or Path(temporary), chosen.out)
+    draw(ModelBundle.open(chosen.model), shown, chosen.store, chosen.out)
 
 
 if __name__ == "__main__":

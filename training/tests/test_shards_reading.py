@@ -9,10 +9,11 @@ import torch
 from dataset_writers import patient_head, write_lines, write_nifti
 from hemocam_training.datasets import dataset_named, prepare
 from hemocam_training.errors import DataRefused, LeakFound
+from hemocam_training.learning.batches import Batches, Share, training_loader
+from hemocam_training.learning.config import AugmentationConfig, DataConfig
 from hemocam_training.scan_sources import IndexSource
 from hemocam_training.seeds import refuse_other_parts, refuse_seen_seeds, seed_part
 from hemocam_training.shards import SliceShards, write_shards
-from hemocam_training.shards.loading import stack_loader
 
 from HemoCAMLib.errors import UsageError
 
@@ -95,25 +96,22 @@ def test_pixels_do_not_travel_to_other_processes(cache: Path) -> None:
     assert torch.equal(pickle.loads(sent).stacks_hu(np.array([1])), stacks)
 
 
-def test_processes_give_the_same_batches_as_none(cache: Path) -> None:
-    shards = SliceShards(cache)
-    options = {"batch": 6, "batches": 4, "repeated_share": 0.5, "seed": 3}
-    here = list(stack_loader(shards, **options))
-    there = list(stack_loader(shards, workers=1, **options))
-    assert len(here) == len(there) == 4
-    for one, other in zip(here, there, strict=True):
-        assert torch.equal(one.stacks_hu, other.stacks_hu)
-        assert torch.equal(one.target, other.target)
-        assert torch.equal(one.repeated, other.repeated)
-    assert any(batch.repeated.any() for batch in here)
-
-
-def test_a_round_over_all_slices_shows_each_once(cache: Path) -> None:
-    shards = SliceShards(cache)
-    shown = [batch.indices for batch in stack_loader(shards, 5, sampling="all", seed=1)]
-    assert sorted(torch.cat(shown).tolist()) == list(range(len(shards)))
-    ordered = [batch.indices for batch in stack_loader(shards, 5, sampling="ordered")]
-    assert torch.cat(ordered).tolist() == list(range(len(shards)))
+def test_a_process_that_prepares_batches_gives_those_of_this_one(cache: Path) -> None:
+    batches = Batches(
+        SliceShards(cache),
+        DataConfig(repeated_share=0.5),
+        AugmentationConfig(),
+        size=32,
+        batch=6,
+        seed=(3, 1),
+        share=Share(),
+    )
+    loader = training_loader(batches, start=lambda: 0, over=lambda step: step == 3, accumulate=1, workers=1, pin=False)
+    there = list(loader)
+    assert len(there) == 3
+    for number, batch in enumerate(there):
+        assert torch.equal(batch["x"], batches[number]["x"])
+        assert torch.equal(batch["target"], batches[number]["target"])
 
 
 def test_seeds_are_for_one_thing_only() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import Progress
 from rich.table import Table
 
+from hemocam_training import evaluation
 from hemocam_training.bundle_export.export import describe_again, with_evaluation
 from hemocam_training.cli.sources import SourceOptions, one_source
 from hemocam_training.evaluation.collect import collect
@@ -22,6 +23,9 @@ from HemoCAMLib.cli.streams import messages, output, write_json
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.model import ModelBundle
+
+#: Variants that come with the package.
+VARIANTS = Path(evaluation.__file__).parent / "variants"
 
 GATED, TRUE_LABELS, BASELINE = "classifier gates", "true labels", "HU > 46 alone"
 
@@ -78,7 +82,8 @@ def mask_ways(recommended: MaskSettings, variants: Path | None, *, baseline: boo
 
     Args:
         recommended: of the bundle.
-        variants: JSON file: by name a refinement, or a table of mask settings to change.
+        variants: JSON file, or the name of one that comes with the package: by name a refinement, or a table of mask
+            settings to change, in which ``"true labels": true`` calls a subtype exactly where it is.
         baseline: whether the threshold on HU alone is measured.
 
     Raises:
@@ -88,7 +93,8 @@ def mask_ways(recommended: MaskSettings, variants: Path | None, *, baseline: boo
     if recommended.refinement is not None:
         ways.append(Way("classifier gates, map alone", replace(recommended, refinement=None)))
     for name, change in _read_variants(variants).items():
-        ways.append(Way(name, changed(recommended, change)))
+        true_gates = isinstance(change, dict) and change.pop(TRUE_LABELS, False) is True
+        ways.append(Way(name, changed(recommended, change), true_gates))
     if baseline:
         ways.append(Way(BASELINE, None))
     names = [way.name for way in ways]
@@ -100,6 +106,8 @@ def mask_ways(recommended: MaskSettings, variants: Path | None, *, baseline: boo
 def _read_variants(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
+    if not path.suffix and len(path.parts) == 1 and not path.exists():
+        path = VARIANTS / f"{path.name}.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

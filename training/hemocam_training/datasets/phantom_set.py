@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from hemocam_training.cache import TRAINING_SEED
 from hemocam_training.datasets.labels import labels_of, union
 from hemocam_training.datasets.records import Dataset, Found, Scan, ScanRecord, SliceRecord
 from hemocam_training.errors import DataRefused
 from hemocam_training.phantoms import make_phantom
 from hemocam_training.phantoms.phantom import SLICE_LABEL_NAMES
+from hemocam_training.seeds import TRAINING_SEED
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,90 @@
+"""Is training ever waiting for its slices? Throughput of cached slices beside what a training step needs.
+
+``python bench_loader.py [--quick] [--scans N]``. Phantoms are cached once (``hemocam-train cache``), then read in
+balanced batches as ``hemocam-train fit`` reads them. Reading and the step are measured in turns within one run.
+Writes ``results/loader.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench_report import Figure, console, report
+from bench_training import ALL_THREADS, OPTIONS, Step, measure
+from hemocam_training.learning.batches import Batches, Share
+from hemocam_training.learning.config_file import read_config
+from hemocam_training.scan_sources import PhantomSource
+from hemocam_training.seeds import TRAINING_SEED
+from hemocam_training.shards import SliceShards, write_shards
+
+ROUNDS, BATCHES_A_ROUND = 7, 8
+#: The fastest way to take the step without compiling: the most that a loader may be asked for.
+FASTEST = next(option for option in OPTIONS if option.half and option.channels_last and option.fused)
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Milliseconds, on one thread of torch."""
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    action()
+    elapsed_ms = 1000 * (time.perf_counter() - start)
+    torch.set_num_threads(ALL_THREADS)
+    return elapsed_ms
+
+
+def main() -> None:
+    """Measures and reports."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small slices, two rounds, no results file")
+    parser.add_argument("--scans", type=int, default=8, help="phantoms to cache")
+    options = parser.parse_args()
+    out = console()
+    config = read_config(Path("shipped"))
+    stage = config.stages[-1]
+    size, batch = (64, 4) if options.quick else (stage.input_size, stage.batch)
+    with tempfile.TemporaryDirectory(prefix="hemocam-bench-") as scratch:
+        source = PhantomSource(TRAINING_SEED, 1 if options.quick else options.scans, noise=False, size=max(size, 256))
+        start = time.perf_counter()
+        write_shards(source, Path(scratch), size=size)
+        cached_s = time.perf_counter() - start
+        shards = SliceShards(Path(scratch))
+        batches = Batches(shards, config.data, config.augmentation, size=size, batch=batch, seed=(0, 0), share=Share())
+        rng = np.random.default_rng(0)
+
+        def read() -> None:
+            for _ in range(BATCHES_A_ROUND):
+                shards.stacks_hu(shards.balanced_indices(rng, batch), rng.random(batch) < config.data.repeated_share)
+
+        def prepare() -> None:
+            batches[int(rng.integers(1_000_000))]
+
+        step = Step(config, FASTEST, batches[0], "cpu")
+        actions = {"read": lambda: timed(read), "prepare": lambda: timed(prepare), "step": step}
+        found = measure(actions, 2 if options.quick else ROUNDS)
+    per_second = {
+        "read": 1000 * batch * BATCHES_A_ROUND / statistics.median(found["read"]),
+        "prepare": 1000 * batch / statistics.median(found["prepare"]),
+        "step": 1000 * batch / statistics.median(found["step"]),
+    }
+    unit = "slices/s"
+    figures = [
+        Figure("caching", "caching phantoms, one process", len(shards) / cached_s, unit, "", "drawing them included"),
+        Figure("read", "stacks read from the cache, one process", per_second["read"], unit),
+        Figure("step", f"training step: {FASTEST.name}", per_second["step"], unit, "", f"{ALL_THREADS} threads"),
+        Figure("read/step", "reading over what the step needs", per_second["read"] / per_second["step"], "×", "≥3"),
+        Figure("prepare", "read and changed by chance, one process", per_second["prepare"], unit),
+        Figure("prepare/step", "the same over what the step needs", per_second["prepare"] / per_second["step"], "×"),
+    ]
+    title = f"Loading for training: batches of {batch} slices, {size} × {size}"
+    report(title, "loader", figures, out, keep=not options.quick)
+
+
+if __name__ == "__main__":
+    main()
