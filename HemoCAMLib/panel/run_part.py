@@ -85,7 +85,10 @@ class RunPart(Part):
             self.ui.applyButton.text = _("Cancelling...")
             return
         if not self._chosen.refusal:
-            self.analyze()
+            try:
+                self.analyze()
+            except HemoCAMError as error:
+                self.ui.statusLabel.text = colored(error_sentence(error), BAD)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -15,6 +15,15 @@ from HemoCAMLib.panel.analysis_result import AnalysisResult
 from HemoCAMLib.panel.input_part import InputPart
 from HemoCAMLib.panel.parts import Common, Part
 from HemoCAMLib.panel.stepper import Stepper
+from HemoCAMLib.panel.threshold_presets import (
+    PAPER_MASK_THRESHOLDS,
+    RULES,
+    as_shown,
+    own_settings,
+    own_thresholds,
+    rule_title,
+    unless_rounded,
+)
 from HemoCAMLib.panel.thresholds import LiveThresholds
 from HemoCAMLib.panel.words import WARNING, colored, error_sentence
 from HemoCAMLib.scene import SceneResult
@@ -23,11 +32,6 @@ from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
 #: Movements of a slider within this time are taken as one.
 _GATHER_MS = 20
-
-#: Mask thresholds of the LSE-UNet, table 4 of Chen and Kuo, Beyond Classification, on the per-image scale.
-PAPER_MASK_THRESHOLDS = {"IPH": 75.0, "IVH": 125.0, "SAH": 125.0, "SDH": 75.0, "EDH": 25.0}
-
-_RULES = ("fixed", "mean", "percentile", "otsu", "multi-otsu", "adaptive")
 
 
 class ThresholdPart(Part):
@@ -62,8 +66,8 @@ class ThresholdPart(Part):
         ui = self.ui
         for title, scale in ((_("Absolute"), "absolute"), (_("Per image, 0 to 255 (the paper's)"), "per_image")):
             ui.scaleSelector.addItem(title, scale)
-        for rule in _RULES:
-            ui.ruleSelector.addItem(_rule_title(rule), rule)
+        for rule in RULES:
+            ui.ruleSelector.addItem(rule_title(rule), rule)
         for slider in (*self._gate_sliders.values(), *self._mask_sliders.values()):
             slider.connect("valueChanged(double)", self._on_moved)
         ui.minimumVolumeSpin.connect("valueChanged(double)", self._on_moved)
@@ -81,11 +85,13 @@ class ThresholdPart(Part):
     def settings(self) -> MaskSettings:
         """What the widgets say, on top of what they were set to."""
         base = self._base or self._of_model()
+        scale = str(self.ui.scaleSelector.currentData)
+        former: Any = base.as_dict()
         changes: dict[str, Any] = {
-            "class_thresholds": {name: float(slider.value) for name, slider in self._gate_sliders.items()},
-            "mask_thresholds": {name: float(slider.value) for name, slider in self._mask_sliders.items()},
-            "scale": str(self.ui.scaleSelector.currentData),
-            "minimum_volume_ml": float(self.ui.minimumVolumeSpin.value),
+            "class_thresholds": as_shown(self._gate_sliders, former["class_thresholds"]),
+            "mask_thresholds": as_shown(self._mask_sliders, former["mask_thresholds"] if scale == base.scale else {}),
+            "scale": scale,
+            "minimum_volume_ml": unless_rounded(self.ui.minimumVolumeSpin, base.minimum_volume_ml),
         }
         rule = str(self.ui.ruleSelector.currentData)
         if rule != base.rule.name:
@@ -93,7 +99,8 @@ class ThresholdPart(Part):
         if not self.ui.refinementCheck.checked:
             changes["refinement"] = None
         elif base.refinement is None:
-            changes["refinement"] = self._refinement_of_model()
+            own = self._of_model().refinement
+            changes["refinement"] = "hysteresis" if own is None else own.as_dict()
         return base.changed(changes)
 
     def changes_for_analysis(self) -> dict[str, Any]:
@@ -207,7 +214,8 @@ class ThresholdPart(Part):
     def _on_scale(self, *_: Any) -> None:
         """Another scale comes with the model's thresholds for it."""
         scale = str(self.ui.scaleSelector.currentData)
-        thresholds = self._thresholds_of_model(scale)
+        model = self._chosen.model
+        thresholds = own_thresholds(None if model is None else model.metadata, scale)
         self._limit(scale)
         self._quiet = True
         for name, slider in self._mask_sliders.items():
@@ -228,8 +236,11 @@ class ThresholdPart(Part):
             self._show_model()
 
     def _on_model_thresholds(self) -> None:
-        self._model_key = self._chosen.model.key if self._chosen.model else ""
-        self._set(self._of_model_for_maps())
+        model = self._chosen.model
+        if model is not None:
+            self._model_key = model.key
+            map_values = "local-logit" if self._base is None else self._base.map_values
+            self._set(own_settings(model.metadata, map_values))
 
     def _on_run_thresholds(self) -> None:
         complete = self.common.choice.complete
@@ -295,35 +306,4 @@ class ThresholdPart(Part):
 
     def _of_model(self) -> MaskSettings:
         model = self._chosen.model
-        if model is None:
-            return MaskSettings((0.5,) * len(SUBTYPE_NAMES), (0.5,) * len(SUBTYPE_NAMES))
-        return MaskSettings.from_metadata(model.metadata.hemocam_fields())
-
-    def _of_model_for_maps(self) -> MaskSettings:
-        """The model's own, on the scale that the maps of the chosen result have."""
-        model, base = self._chosen.model, self._base
-        if model is None or base is None or base.map_values == "local-logit":
-            return self._of_model()
-        return MaskSettings.from_metadata(model.metadata.hemocam_fields(), map_values=base.map_values)
-
-    def _refinement_of_model(self) -> Any:
-        own = self._of_model().refinement
-        return "hysteresis" if own is None else own.as_dict()
-
-    def _thresholds_of_model(self, scale: str) -> dict[str, float]:
-        model = self._chosen.model
-        table = {} if model is None else model.metadata.mask_thresholds.get(scale, {})
-        fallback = PAPER_MASK_THRESHOLDS if scale == "per_image" else dict.fromkeys(SUBTYPE_NAMES, 0.5)
-        return {name: float(table.get(name, fallback[name])) for name in SUBTYPE_NAMES}
-
-
-def _rule_title(rule: str) -> str:
-    titles: dict[str, str] = {
-        "fixed": _("Fixed (the sliders)"),
-        "mean": _("Mean of the map"),
-        "percentile": _("95th percentile of the map"),
-        "otsu": _("Otsu"),
-        "multi-otsu": _("Multi-Otsu, highest of three"),
-        "adaptive": _("Local adaptive"),
-    }
-    return titles[rule]
+        return own_settings(None if model is None else model.metadata)

@@ -95,6 +95,17 @@ def test_sliders_follow_the_chosen_result_and_the_model(host: Any, opened: Any) 
     assert ui.maskIPHSlider.value == pytest.approx(own.mask_thresholds["absolute"]["IPH"], abs=0.005)
 
 
+def test_looking_at_a_models_thresholds_does_not_round_them(host: Any, widget: Any) -> None:
+    panel = widget.panel
+    own = panel.input.model.metadata.class_thresholds
+    assert own["IPH"] != round(own["IPH"], 2)
+    assert widget.ui.gateIPHSlider.value == round(own["IPH"], 2)
+    assert panel.thresholds.changes_for_analysis() == {}
+    widget.ui.gateSAHSlider.value = 0.3
+    changes = panel.thresholds.changes_for_analysis()
+    assert changes == {"class_thresholds": {**{name: own[name] for name in ("IPH", "IVH", "SDH", "EDH")}, "SAH": 0.3}}
+
+
 def test_the_papers_thresholds_are_on_the_scale_of_each_image(host: Any, opened: Any) -> None:
     ui = opened.ui
     ui.paperThresholdsButton.click()
