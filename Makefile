@@ -4,6 +4,7 @@
 #   make test       quick tests          make test-all   the slow ones too
 #   make lint       ruff and mypy        make bench      speed and memory
 #   make test-slicer   scenes and panel, with Slicer's own classes, in .venv-slicer
+#   make bench-slicer  event loop, sliders and memory of the panel, there too
 #
 # PYTHON      interpreter that makes .venv, 3.10 or newer (default python3)
 # PIP_FLAGS   extra flags for pip, such as the index that pytorch.org names for a CPU-only torch
@@ -14,7 +15,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(PIP_FLAGS)
 DISTRIBUTION := pyproject.toml setup.py constraints.txt
 
-.PHONY: demo test test-all test-slicer lint bench clean
+.PHONY: demo test test-all test-slicer lint bench bench-slicer clean
 
 demo: .venv/worker.stamp
 	$(BIN)/hemocam sample --out demo/sample
@@ -42,6 +43,10 @@ bench: .venv/bench.stamp
 	$(BIN)/python Testing/benchmarks/bench_cam.py
 	$(BIN)/python Testing/benchmarks/bench_agreement.py
 	$(BIN)/python Testing/benchmarks/bench_documents.py
+
+# The worker of the measured panel runs in .venv.
+bench-slicer: .venv-slicer/stamp .venv/worker.stamp
+	.venv-slicer/bin/python Testing/benchmarks/bench_slicer_panel.py
 
 clean:
 	rm -rf .venv .venv-slicer demo build dist *.egg-info training/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

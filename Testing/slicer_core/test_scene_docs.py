@@ -46,7 +46,7 @@ def test_the_snippets_of_the_page_run_in_their_order(tmp_path: Path, capsys: pyt
         "truth_node": segmentation_node(scene, {"blood": labels == 1}, MATRIX),
     }
     snippets = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     for snippet in snippets:
         exec(compile(snippet, str(PAGE), "exec"), names)
     said = capsys.readouterr().out
