@@ -13,7 +13,7 @@ from HemoCAMLib.measure.agreement import Agreement
 from HemoCAMLib.measure.agreement.agreement import WHY_EMPTY
 from HemoCAMLib.measure.agreement.mapping import NONE
 from HemoCAMLib.panel.analysis_result import AnalysisResult
-from HemoCAMLib.panel.comparison import Comparison
+from HemoCAMLib.panel.comparison import Comparison, compare_steps
 from HemoCAMLib.panel.parts import Common, Part
 from HemoCAMLib.panel.stepper import Stepper
 from HemoCAMLib.panel.strip import StripRow
@@ -105,19 +105,20 @@ class ComparePart(Part):
         complete, truth = self.common.choice.complete, self.truth
         if complete is None or truth is None:
             return
-        try:
-            self.comparison = self.common.logic.compare(
-                AnalysisResult(complete),
-                truth,
-                self.mapping or None,
-                structure=self.structure,
-                overlap=bool(self.ui.overlapCheck.checked),
-            )
-        except HemoCAMError as error:
-            self._clear()
-            self.ui.compareNoteLabel.text = colored(error_sentence(error), BAD)
-            return
-        self._show(self.comparison)
+        steps = compare_steps(
+            AnalysisResult(complete),
+            truth,
+            self.mapping or None,
+            structure=self.structure,
+            overlap=bool(self.ui.overlapCheck.checked),
+        )
+        self._stepper.start(steps, self._show, self._on_refused)
+        self._allow()
+
+    def _on_refused(self, error: HemoCAMError) -> None:
+        self._clear()
+        self.ui.compareNoteLabel.text = colored(error_sentence(error), BAD)
+        self._allow()
 
     def _allow(self) -> None:
         button, complete = self.ui.compareApplyButton, self.common.choice.complete
@@ -182,6 +183,8 @@ class ComparePart(Part):
         self.ui.compareNoteLabel.text = ""
 
     def _show(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self._allow()
         self.ui.compareNoteLabel.text = "<br>".join(colored(plain(note), WARNING) for note in comparison.notes)
         self._show_figures(comparison.agreement)
         self._show_slices(comparison.agreement)

@@ -9,9 +9,13 @@ from HemoCAMLib.errors import UsageError
 from HemoCAMLib.measure.agreement import Agreement, compare_segmentations
 from HemoCAMLib.panel.analysis_result import AnalysisResult
 from HemoCAMLib.scene import (
-    add_overlap,
-    corrected,
-    read_segmentation_node,
+    SceneResult,
+    Steps,
+    add_overlap_steps,
+    corrected_steps,
+    finish,
+    in_background,
+    read_segmentation_node_steps,
     write_agreement_table,
     write_slice_agreement_table,
 )
@@ -67,14 +71,29 @@ def compare_with_truth(
         InputRefused: the labels' meaning is unclear (``TRUTH_LABELS``), or the truth lies elsewhere.
         UsageError: ``USAGE_TRUTH``, the truth is the result's own segmentation.
     """
+    return finish(compare_steps(result, truth_node, mapping, structure=structure, overlap=overlap))
+
+
+def compare_steps(
+    result: AnalysisResult,
+    truth_node: Node,
+    mapping: Mapping[str, str] | str | None = None,
+    *,
+    structure: str = ANY,
+    overlap: bool = True,
+) -> Steps[Comparison]:
+    """The same in small steps; nodes are added with the last ones."""
     shown = result.shown
     if truth_node is shown.segmentation:
         raise UsageError(
             "USAGE_TRUTH", "The truth is the result's own segmentation.", "Choose the segmentation of an expert."
         )
-    prediction = corrected(shown)
-    truth = read_segmentation_node(truth_node, shown.volume, shown.placement, shown.record.geometry, mapping)
-    agreement = compare_segmentations(prediction, truth)
+    prediction = yield from corrected_steps(shown)
+    truth = yield from read_segmentation_node_steps(
+        truth_node, shown.volume, shown.placement, shown.record.geometry, mapping
+    )
+    agreement = yield from in_background(compare_segmentations, prediction, truth)
+    _check_there(shown, truth_node)
     remove_comparison(result)
     name, scene = str(truth_node.GetName()), shown.record_node.GetScene()
     table = scene.AddNewNodeByClass("vtkMRMLTableNode", f"Agreement with {name}")
@@ -85,9 +104,16 @@ def compare_with_truth(
     shown.adopt(slice_table, SLICE_AGREEMENT)
     made = None
     if overlap:
-        made = add_overlap(shown.volume, shown.placement, prediction, truth, structure, f"Overlap with {name}")
+        made = yield from add_overlap_steps(
+            shown.volume, shown.placement, prediction, truth, structure, f"Overlap with {name}"
+        )
         shown.adopt(made, OVERLAP)
     return Comparison(agreement, table, slice_table, made)
+
+
+def _check_there(shown: SceneResult, truth_node: Node) -> None:
+    if not shown.is_open or truth_node.GetScene() is None:
+        raise UsageError("USAGE_RESULT_GONE", "The result or the truth was deleted.", "Open the run again.")
 
 
 def remove_comparison(result: AnalysisResult) -> None:
