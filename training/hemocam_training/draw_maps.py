@@ -28,7 +28,6 @@ from hemocam_training.experiments.cam_benchmark.figures import Panel, draw_panel
 from hemocam_training.experiments.cam_benchmark.maps import slice_maps
 from hemocam_training.experiments.cam_benchmark.masks import map_mask, score_image
 from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice, bleeding_slices, scans_of
-from hemocam_training.train_shipped import ARCHITECTURE as LSE_UNET
 from HemoCAMLib.cam import Explainer
 from HemoCAMLib.ct import read_head_ct
 from HemoCAMLib.mask.brain_mask import find_brain
@@ -266,7 +265,7 @@ def draw(
     any_map = AnyMaps(network, settings)
     methods_figure(any_map, best, one, out / f"maps-{name}-methods.png")
     layers_figure(any_map, scores, one, out / f"maps-{name}-layers.png")
-    segments = bundle.metadata.architecture == LSE_UNET
+    segments = bundle.metadata.architecture == "lse-unet"
     if segments:
         segmentation_figure(network, settings, one, "IPH", out / f"maps-{name}-segmentation.png")
     if negative:

@@ -4,10 +4,14 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hemocam_training.bundle_export.checkpoint import Checkpoint
+from hemocam_training.bundle_export.description import Description
+from hemocam_training.bundle_export.export import draft_metadata
 from hemocam_training.compare_fast_maps import agreement
 from hemocam_training.draw_maps import Chosen, best_of, in_rows, read_scores, typical_slice
 from hemocam_training.experiments.cam_benchmark.bundles import BenchmarkOptions, benchmark, merged, report, settings_of
@@ -19,12 +23,11 @@ from hemocam_training.experiments.cam_benchmark.scores import SliceScore, score_
 from hemocam_training.experiments.cam_benchmark.slices import BenchmarkSlice, bleeding_slices, scans_of
 from hemocam_training.experiments.cam_benchmark.tables import agreement_table, best_rows, read_csv, write_csv
 from hemocam_training.scan_sources import PhantomSource
-from hemocam_training.train_classifier import new_network, take_encoder, write_classifier
-from hemocam_training.train_shipped import ARCHITECTURE, ARGUMENTS
 
-from HemoCAMLib.model.bundle import ModelBundle
-from HemoCAMLib.model.shipped import find_model
+from HemoCAMLib.model.bundle import ModelBundle, write_bundle
+from HemoCAMLib.model.registry import build_network
 from HemoCAMLib.model.stacks import SliceStacker, StackSettings
+from HemoCAMLib.subtypes import CLASS_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +37,22 @@ def slices() -> list[BenchmarkSlice]:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> ModelBundle:
-    folder = tmp_path_factory.mktemp("classifier")
-    (folder / "64").mkdir()
-    (folder / "64" / "progress.json").write_text(
-        '[{"size": 64, "step": 0, "slices": 0, "minutes": 0, "scans": 0, "auroc": {}}]'
-    )
-    network = new_network("test_resnet", 0)
+    torch.manual_seed(0)
+    arguments = {"encoder": "test_resnet"}
+    network: Any = build_network("timm-classifier", arguments, len(CLASS_NAMES))
     with torch.no_grad():
         network.body.fc.weight.abs_()
-    return write_classifier(folder / "bundle", network, "test_resnet", [folder / "64"])
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    trained = Checkpoint("timm-classifier", arguments, CLASS_NAMES, 64, weights, ())
+    description = Description(
+        "phantom-classifier-test-resnet",
+        "1",
+        "A classifier.",
+        "Tests only.",
+        ({"name": "phantoms", "licence": "Apache-2.0"},),
+    )
+    folder = tmp_path_factory.mktemp("classifier") / "bundle"
+    return write_bundle(folder, draft_metadata(trained, description, {}, ()), weights, half=True)
 
 
 def test_slices_bleed_and_their_stack_is_the_one_of_the_whole_scan() -> None:
@@ -189,22 +199,6 @@ def test_pairs_of_panels_stay_above_each_other() -> None:
 def test_nothing_to_score_is_said(bundle: ModelBundle) -> None:
     with pytest.raises(ValueError, match="bleeds"):
         compare(torch.nn.Identity(), StackSettings(64, 64), Comparison(("cam",)), [], [])
-
-
-def test_the_classifier_begins_with_the_encoder_of_an_lse_unet() -> None:
-    network = new_network("resnet10t", 0)
-    before = network.body.fc.weight.clone()
-    shipped = find_model("hemocam-phantom")
-    assert (shipped.metadata.architecture, shipped.metadata.arguments["encoder"]) == (
-        ARCHITECTURE,
-        ARGUMENTS["encoder"],
-    )
-    take_encoder(network, shipped)
-    stored = shipped.read_weights()["encoder.body.conv1.0.weight"].astype(np.float32)
-    assert np.array_equal(network.body.conv1[0].weight.detach().numpy(), stored)
-    assert torch.equal(network.body.fc.weight, before)
-    with pytest.raises(ValueError, match="not an LSE-UNet"):
-        take_encoder(new_network("test_resnet", 0), shipped)
 
 
 def test_a_figure_shows_every_panel(slices: list[BenchmarkSlice], tmp_path: Path) -> None:
