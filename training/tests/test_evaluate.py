@@ -24,8 +24,11 @@ from hemocam_training.metrics import auroc
 from hemocam_training.scan_sources import IndexSource, PhantomSource
 from mapped_heads import PLAIN, VOXEL_ML, DrawnStore, head, labels
 
-from HemoCAMLib.cli import main as hemocam
 from HemoCAMLib.model import ModelBundle
+from HemoCAMLib.run.folder import RunFolder
+from HemoCAMLib.run.job import AnalyzeJob
+from HemoCAMLib.run.networks import NetworkCache
+from HemoCAMLib.run.pipeline import run_analysis
 from HemoCAMLib.subtypes import CLASS_NAMES
 
 A, B = (slice(4, 8), slice(4, 8)), (slice(4, 8), slice(6, 10))
@@ -190,11 +193,12 @@ def test_probabilities_and_maps_are_those_of_an_analysis(small_bundle: Path, bhs
     source = IndexSource(ScanIndex.read(bhsd / "index.parquet"), bhsd)
     mapped = MapStore(ModelBundle.open(small_bundle)).scan(source, 0)
     (scan,) = [path for path in (bhsd / "label_192/images").iterdir() if mapped.series in path.name]
-    run = ["analyze", str(scan), "--out", str(tmp_path), "--model", str(small_bundle), "--threads", "1"]
-    assert hemocam(run) == 0
-    kept = np.load(tmp_path / "probabilities.npy")
+    folder = RunFolder(tmp_path / "run")
+    folder.create(AnalyzeJob(input=str(scan), model=str(small_bundle), threads=1))
+    run_analysis(folder, folder.read_job(), NetworkCache(), lambda event: None)
+    kept = np.load(folder.probabilities_path)
     np.testing.assert_allclose(mapped.probabilities(None), kept.T, atol=1e-6)
-    stored = np.load(tmp_path / "activation.npy").astype(np.float32)
+    stored = np.load(folder.activation_path).astype(np.float32)
     np.testing.assert_allclose(mapped.local_logits.astype(np.float32), stored[1:], atol=1e-3)
 
 

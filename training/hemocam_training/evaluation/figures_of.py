@@ -140,11 +140,11 @@ def _overlap(found: Collected, way: str, c: int, draws: int) -> Row:
         patients,
         draws=draws,
     )
-    slice_dice, slice_iou = bootstrap_means(np.stack(_dice_iou(both, called, truth), axis=1), patients, draws=draws)
-    of_scans = [found.per_scan(one) for one in (both, called, truth)]
-    (scan_dice,) = bootstrap_means(_dice_iou(*of_scans)[0], found.patients, draws=draws)
+    slice_dice, slice_iou = _mean_overlap(both, called, truth, patients, draws)
+    scan_both, scan_called, scan_truth = (found.per_scan(one) for one in (both, called, truth))
+    scan_dice, _ = _mean_overlap(scan_both, scan_called, scan_truth, found.patients, draws)
     return {
-        "scans": int((of_scans[2] > 0).sum()),
+        "scans": int((scan_truth > 0).sum()),
         "slices": int((truth > 0).sum()),
         "dice_pooled": pooled_dice,
         "dice_mean_slice": slice_dice,
@@ -154,14 +154,16 @@ def _overlap(found: Collected, way: str, c: int, draws: int) -> Row:
     }
 
 
-def _dice_iou(
-    both: NDArray[Any], called: NDArray[Any], truth: NDArray[Any]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of rows that are truly there; the others are not a number."""
-    total, hits = (called + truth).astype(np.float64), both.astype(np.float64)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        there = truth > 0
-        return np.where(there, 2 * hits / total, np.nan), np.where(there, hits / (total - hits), np.nan)
+def _mean_overlap(
+    both: NDArray[Any], called: NDArray[Any], truth: NDArray[Any], patients: list[str], draws: int
+) -> list[Estimate]:
+    """Mean Dice and IoU of the rows that show the class; patients are drawn among those who have such a row."""
+    there = truth > 0
+    if not there.any():
+        return [Estimate(float("nan"))] * 2
+    hits, total = both[there].astype(np.float64), (called + truth)[there].astype(np.float64)
+    of = [patient for patient, kept in zip(patients, there, strict=True) if kept]
+    return bootstrap_means(np.stack([2 * hits / total, hits / (total - hits)], axis=1), of, draws=draws)
 
 
 def _volumes(found: Collected, way: str, c: int, draws: int) -> Row:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +26,7 @@ from hemocam_training.shards.shard_files import (
     write_json,
     write_shard,
 )
-from HemoCAMLib.errors import HemoCAMError, UsageError
+from HemoCAMLib.errors import HemoCAMError, UsageError, WorkerFailed
 
 VERSION = 1
 PLAN, MANIFEST = "plan.json", "manifest.json"
@@ -112,7 +113,9 @@ def write_shards(
         on_progress: called as ``on_progress(scans_done, scans)``.
 
     Raises:
-        UsageError: ``USAGE_SHARDS_OTHER``: the folder holds another source, or was made in another way.
+        UsageError: ``USAGE_SHARDS_OTHER``: the folder holds another source, or was made in another way;
+            ``USAGE_CANNOT_WRITE``.
+        WorkerFailed: ``TRAIN_CACHE_PROCESS``: a process was killed.
         DataRefused: ``TRAIN_SHARDS``, or ``DATA_EMPTY``: no scan could be used.
     """
     plan = ShardPlan(json.loads(json.dumps(source.describe())), Preprocessing(size), len(source), scans_per_shard)
@@ -129,9 +132,23 @@ def write_shards(
             on_progress(sum(len(plan.shard(number)[1]) for number in records), plan.scans)
 
     tell()
-    for number, record in _made(source, folder, plan, missing, workers):
-        records[number] = record
-        tell()
+    try:
+        for number, record in _made(source, folder, plan, missing, workers):
+            records[number] = record
+            tell()
+    except OSError as error:
+        raise UsageError(
+            "USAGE_CANNOT_WRITE",
+            "The cache cannot be written.",
+            "Check that the disk has room; the same command goes on where it stopped.",
+            str(error),
+        ) from error
+    except BrokenProcessPool as error:
+        raise WorkerFailed(
+            "TRAIN_CACHE_PROCESS",
+            "A process that prepares slices was ended from outside, perhaps for lack of memory.",
+            "Use fewer --workers; the same command goes on where it stopped.",
+        ) from error
     ordered = [records[number] for number in range(plan.shard_count)]
     if not any(record.slices for record in ordered):
         told = " ".join(sorted({finding.sentence for record in ordered for finding in record.findings})[:3])
