@@ -118,11 +118,9 @@ class Table:
     def latex(self) -> str:
         """A float with booktabs rules, label ``tab:NAME``; needs the packages booktabs and, for ± and ×, textcomp."""
         marks = np.array(self.bold(), bool).reshape(len(self.rows), len(self.columns))
-        shown = pd.DataFrame(self.cells(), columns=[_latex_text(head) for head in self.heads])
+        # Styler wants unique labels, but two columns may be called the same: numbered here, named below.
+        shown = pd.DataFrame(self.cells(), columns=range(len(self.columns)))
         style = shown.style.hide(axis="index").format(escape="latex")
-        # Styler wants unique labels; two columns may well be called the same.
-        style.data.columns = pd.RangeIndex(len(self.columns))
-        style.columns = style.data.columns
         style = style.apply(lambda _: np.where(marks, "textbf:--rwrap;", ""), axis=None)
         style = style.format_index(lambda number: _latex_text(self.heads[int(number)]), axis="columns")
         text = style.to_latex(
