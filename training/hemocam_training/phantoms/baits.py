@@ -13,14 +13,39 @@ def draw_baits(head: Anatomy, look: BrainLook, rng: np.random.Generator) -> None
     """Dura and vessels of every head, and by chance calcification and old infarcts."""
     if rng.random() < 0.3:
         _draw_infarct(head, rng)
-    _draw_dura(head, rng)
-    _draw_vessels(head, rng)
+    contrast_agent = rng.random() < 0.06
+    _draw_dura(head, rng, rng.uniform(80, 140) if contrast_agent else rng.uniform(42, 62))
+    _draw_vessels(head, rng, rng.uniform(90, 230) if contrast_agent else rng.uniform(38, 56))
     _draw_calcification(head, look, rng)
+    if rng.random() < 0.03:
+        _draw_drain(head, rng)
+    if rng.random() < 0.03:
+        _draw_air(head, rng)
 
 
-def _draw_dura(head: Anatomy, rng: np.random.Generator) -> None:
+def _draw_drain(head: Anatomy, rng: np.random.Generator) -> None:
+    """A catheter from the frontal convexity to the ventricle, denser than blood."""
+    sign = rng.choice([-1.0, 1.0])
+    start = np.array([sign * rng.uniform(22, 32), rng.uniform(-45, -25), 62.0])
+    end = np.array([sign * rng.uniform(3, 9), rng.uniform(-22, -8), rng.uniform(4, 12)])
+    middle, axis = (start + end) / 2, end - start
+    box = head.grid.box((float(middle[0]), float(middle[1]), float(middle[2])), 42)
+    relative = [field[box] - np.float32(s) for field, s in zip((head.x, head.y, head.z), start, strict=True)]
+    along = np.clip(sum(r * np.float32(d) for r, d in zip(relative, axis, strict=True)) / np.float32(axis @ axis), 0, 1)
+    offset = np.sqrt(sum((r - along * np.float32(d)) ** 2 for r, d in zip(relative, axis, strict=True)))
+    head.paint(box, occupancy(offset - 1.3) * occupancy(-head.depth_mm[box]), rng.uniform(110, 500))
+
+
+def _draw_air(head: Anatomy, rng: np.random.Generator) -> None:
+    """Air under the frontal vault after an operation or an injury."""
+    center = (rng.normal(0, 18), -72.0, rng.uniform(5, 35))
+    box, distance = head.blob(center, (rng.uniform(6, 22), 14, rng.uniform(6, 20)))
+    depth = head.depth_mm[box]
+    head.paint(box, occupancy(distance) * occupancy(depth - rng.uniform(1.5, 7)) * occupancy(-depth), -950)
+
+
+def _draw_dura(head: Anatomy, rng: np.random.Generator, venous: float) -> None:
     """Falx, tentorium, and the venous sinuses along them."""
-    venous = rng.uniform(42, 62)
     _draw_sheets(PickedVoxels(head, head.depth_mm > -1), rng, venous)
     box, distance = head.blob((0, 48, 0), (2, 20, 3))
     head.paint(box, occupancy(distance), venous)
@@ -56,9 +81,8 @@ def _draw_sheets(head: PickedVoxels, rng: np.random.Generator, venous: float) ->
     head.put_back()
 
 
-def _draw_vessels(head: Anatomy, rng: np.random.Generator) -> None:
-    """Carotids, middle cerebral and basilar arteries, seen a little denser than brain."""
-    hu = rng.uniform(38, 56)
+def _draw_vessels(head: Anatomy, rng: np.random.Generator, hu: float) -> None:
+    """Carotids, middle cerebral and basilar arteries, seen a little denser than brain, or bright after contrast."""
     calcified = rng.random() < 0.35
     for sign in (-1, 1):
         for k in range(6):

@@ -66,10 +66,13 @@ def _add(head: Anatomy, shares: Shares, clot: Clot, share: Field, hu: Field) -> 
 def _clot_hu(head: Anatomy, clot: Clot, grain: Field, rough: Field, fixed: tuple[Field, Field, Field]) -> Field:
     """Hounsfield units within a clot: its own centre, clotting texture, layering in old or mixed ones."""
     hu = np.float32(clot.hu) + 3.0 * grain + 2.0 * rough
-    if clot.kind in ("mixed", "chronic"):
+    if clot.kind == "mixed":
+        # Fresh clot in old fluid, settled towards the back: two densities beside brain's, little as dense as brain.
         _, y, _ = fixed
-        amplitude = 15.0 if clot.kind == "mixed" else 6.0
-        hu += amplitude * np.tanh(1.2 * rough + 0.03 * y) - 3
+        settled = smoothstep(0.8 * rough + 0.05 * (y - 80 * clot.center_mm[1]), -0.3, 0.3)
+        hu += 34 * settled - 20
+    elif clot.kind == "chronic":
+        hu += 4 * np.tanh(1.2 * rough)
     if clot.kind == "swirl":
         hu -= 22 * smoothstep(rough, 0.5, 1.3)
     if clot.subtype == "IPH" and clot.level_mm is not None:

@@ -31,7 +31,10 @@ def draw_hematoma(head: Anatomy, clot: Clot, rough: Field, grain: Field, rng: np
         peaks = grain[box] - rng.uniform(0.3, 1.0) - 1.6 * smoothstep(envelope, -0.7 * min(clot.size_mm), 0)
         share = smoothstep(peaks, -0.22, 0.28) * within * occupancy(envelope - 1)
         return box, share * (1 - 0.7 * head.cisterns[box])
-    for _ in range(int(rng.integers(0, 4)) if min(clot.size_mm) > 5 else 0):
+    lobes = int(rng.integers(0, 4)) if min(clot.size_mm) > 5 else 0
+    # The lobes belong to the volume that was planned.
+    distance = distance + 0.04 * lobes * min(clot.size_mm)
+    for _ in range(lobes):
         direction = rng.normal(0, 1, 3)
         direction *= rng.uniform(0.6, 1.05) / np.linalg.norm(direction)
         center = tuple(float(c + s * d) for c, s, d in zip(clot.center_mm, clot.size_mm, direction, strict=True))

@@ -95,12 +95,12 @@ def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     sites = ["putamen", "thalamus", "lobe", "cerebellum", "pons", "contusion"]
     site = rng.choice(sites, p=[0.25, 0.19, 0.29, 0.09, 0.05, 0.13])
     median_ml, largest_ml = {
-        "putamen": (18, 90),
+        "putamen": (24, 90),
         "thalamus": (6, 30),
-        "lobe": (14, 110),
+        "lobe": (20, 110),
         "cerebellum": (9, 35),
         "pons": (3, 9),
-        "contusion": (14, 60),
+        "contusion": (18, 60),
     }[str(site)]
     volume_ml = float(np.clip(rng.lognormal(np.log(median_ml / repeats**1.5), 1.15), 0.06, largest_ml))
     if site == "putamen":
@@ -129,19 +129,19 @@ def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     stretch /= np.prod(stretch) ** (1 / 3)
     rough = radius * rng.choice([rng.uniform(0, 0.12), rng.uniform(0.12, 0.45)])
     level = float(rng.uniform(-0.3, 0.4) * radius) if radius > 12 and rng.random() < 0.06 else None
-    return Clot("IPH", str(site), center, tuple(radius * stretch), rng.normal(58, 6.5), float(rough), level)
+    return Clot("IPH", str(site), center, tuple(radius * stretch), rng.normal(57, 6.5), float(rough), level)
 
 
 def _plan_ivh(rng: np.random.Generator, repeats: int) -> Clot:
     kind = str(rng.choice(["dependent", "cast", "one-sided", "patchy"], p=[0.5, 0.2, 0.15, 0.15]))
-    hu = rng.normal(64, 6) if kind in ("cast", "one-sided") else rng.normal(52, 7)
+    hu = rng.normal(61, 6) if kind in ("cast", "one-sided") else rng.normal(49, 6)
     level = rng.uniform(22, 46)
     return Clot("IVH", kind, (rng.choice([-1.0, 1.0]), level, 0.0), (0.0, 0.0, 0.0), hu, rng.uniform(0, 1))
 
 
 def _plan_sah(rng: np.random.Generator, repeats: int) -> Clot:
     kind = str(rng.choice(["cisternal", "convexity", "sylvian"], p=[0.4, 0.4, 0.2]))
-    hu = rng.normal(57, 6)
+    hu = rng.normal(54, 6)
     if kind == "cisternal":
         return Clot("SAH", kind, (rng.normal(0, 6), rng.normal(-10, 8), -24.0), (rng.uniform(26, 62),) * 3, hu, 0.35)
     if kind == "sylvian":
@@ -160,26 +160,26 @@ def _side_direction(rng: np.random.Generator, low: float, high: float) -> tuple[
 
 
 def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.26, 0.34, 0.04, 0.26, 0.10]))
+    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.26, 0.32, 0.03, 0.30, 0.09]))
     hu = {
-        "acute": rng.normal(58, 6),
-        "mixed": rng.normal(37, 7),
+        "acute": rng.normal(54, 6),
+        "mixed": rng.normal(37, 4),
         "subacute": rng.normal(36, 4),
-        "chronic": rng.uniform(10, 25),
-        "falx": rng.normal(60, 5),
+        "chronic": rng.uniform(6, 21),
+        "falx": rng.normal(56, 5),
     }[kind]
     thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 3.5, 22))
     if kind == "falx":
         thickness = rng.uniform(2, 6)
-    elif 16 < hu < 46 and kind != "subacute":
+    elif (16 < hu < 46 or kind == "mixed") and kind != "subacute":
         # A thin film as dense as the brain beside it has no border that anyone could see.
         thickness = max(thickness, 6.0 + 2.0 * float(rng.random()))
-    size = (rng.uniform(35, 85), rng.uniform(28, 60), thickness)
+    size = (rng.uniform(42, 100), rng.uniform(32, 70), thickness)
     return Clot("SDH", kind, _side_direction(rng, 0.05, 0.75), size, hu, 0.25)
 
 
 def _plan_edh(rng: np.random.Generator, repeats: int) -> Clot:
-    thickness = float(np.clip(rng.lognormal(np.log(11), 0.45), 3.5, 28))
+    thickness = float(np.clip(rng.lognormal(np.log(9), 0.5), 3.5, 28))
     along = float(np.clip(thickness * rng.uniform(1.2, 2.2) + 6, 11, 46))
     kind = str(rng.choice(["plain", "swirl"], p=[0.7, 0.3]))
     return Clot(
@@ -187,7 +187,7 @@ def _plan_edh(rng: np.random.Generator, repeats: int) -> Clot:
         kind,
         _side_direction(rng, -0.35, 0.6),
         (along, along * rng.uniform(0.7, 1.0), thickness),
-        rng.normal(57, 6),
+        rng.normal(52, 6),
         0.06,
     )
 

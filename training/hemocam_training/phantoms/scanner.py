@@ -26,6 +26,8 @@ def scanner_marks(hu: Field, planes: ScanPlanes, rng: np.random.Generator) -> Fi
     if rng.random() < 0.25:
         sharp = ndimage.gaussian_filter(hu, (0, 1.2 / pixel, 1.2 / pixel), truncate=2.5)
         hu += np.float32(rng.uniform(0.1, 0.5)) * (np.clip(hu, -150, 150) - np.clip(sharp, -150, 150))
+    if rng.random() < 0.03:
+        _draw_metal(hu, pixel, rng)
     if rng.random() < 0.06:
         _motion(hu, pixel, rng)
     _draw_table(hu, planes, rng)
@@ -60,6 +62,21 @@ def _motion(hu: Field, pixel: float, rng: np.random.Generator) -> None:
         shift = rng.normal(0, 2.0 / pixel, 2)
         moved = ndimage.shift(hu[index], shift, order=1, mode="nearest")
         hu[index] = (1 - 0.4) * hu[index] + 0.4 * moved
+
+
+def _draw_metal(hu: Field, pixel: float, rng: np.random.Generator) -> None:
+    """A clip, a coil or a tooth: saturated pixels, bright and dark rays over the whole slice."""
+    count, rows, columns = hu.shape
+    row, column = rows / 2 + rng.normal(0, 25) / pixel, columns / 2 + rng.normal(0, 25) / pixel
+    y, x = (np.arange(rows)[:, None] - row) * pixel, (np.arange(columns)[None, :] - column) * pixel
+    radius, angle = np.hypot(y, x), np.arctan2(y, x)
+    rays = sum(rng.normal(0, 1) * np.cos(2 * k * angle + rng.uniform(0, 6.3)) for k in range(2, 24, 2))
+    size = rng.uniform(1.5, 4)
+    streaks = (rng.uniform(15, 60) * rays * np.exp(-radius / rng.uniform(25, 60))).astype(np.float32)
+    first = int(rng.integers(0, count))
+    for index in range(first, min(count, first + int(rng.integers(1, 4)))):
+        hu[index] += streaks * np.clip(radius / (2 * size) - 1, 0, 1) * (hu[index] > -300)
+        hu[index] = np.where(radius < size, 3000, hu[index])
 
 
 def _draw_table(hu: Field, planes: ScanPlanes, rng: np.random.Generator) -> None:
