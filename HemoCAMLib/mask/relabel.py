@@ -60,6 +60,45 @@ class PackedMasks:
         return np.unpackbits(packed, count=math.prod(shape)).view(np.bool_).reshape(shape)
 
 
+class KeptSlices:
+    """Label maps of the settings that were tried last, so that a slider computes only the slices that it changes.
+
+    A slice depends on the subtypes that are called in it, their thresholds, and the settings that all share; a
+    smallest volume is applied afterwards. Empty label maps take no memory.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[object, NDArray[np.uint8] | None]] = {}
+
+    def labels(
+        self,
+        index: int,
+        probabilities: NDArray[np.floating[Any]],
+        settings: MaskSettings,
+        make: Callable[[int], NDArray[np.uint8]],
+    ) -> NDArray[np.uint8]:
+        """[rows, columns] of a slice, made anew only where it can differ from the last; not to be written to.
+
+        Args:
+            index: of the slice.
+            probabilities: [5] of it.
+            settings: to label with.
+            make: labels a slice with these settings.
+        """
+        called = np.flatnonzero(probabilities > np.asarray(settings.class_thresholds)).tolist()
+        thresholds = tuple((subtype, settings.mask_thresholds[subtype]) for subtype in called)
+        key = (thresholds, settings.scale, settings.rule, settings.refinement, settings.map_values)
+        former, labels = self._kept.get(index, (None, None))
+        if former == key and labels is not None:
+            return labels
+        made = make(index)
+        if made.any():
+            self._kept[index] = (key, made)
+        else:
+            self._kept.pop(index, None)
+        return made
+
+
 def label_scan(
     local_logits: NDArray[np.floating[Any]],
     probabilities: NDArray[np.floating[Any]],
@@ -67,6 +106,7 @@ def label_scan(
     geometry: SliceGeometry,
     settings: MaskSettings,
     hu: SliceImages | None = None,
+    kept: KeptSlices | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Label maps of all slices in order, small lesions removed: the same as an analysis with these settings gives.
 
@@ -77,6 +117,8 @@ def label_scan(
         geometry: of the scan.
         settings: the new settings.
         hu: [rows, columns] int16 slices of the scan; needed where the settings have a refinement.
+        kept: of a former call with the same scan, to be asked and brought up to date; what is given must not be
+            written to then.
 
     Yields:
         [rows, columns] uint8 labels, slice after slice. Without a smallest volume each is made when it is asked for;
@@ -84,6 +126,9 @@ def label_scan(
     """
 
     def unfiltered(index: int) -> NDArray[np.uint8]:
+        return labelled(index) if kept is None else kept.labels(index, probabilities[:, index], settings, labelled)
+
+    def labelled(index: int) -> NDArray[np.uint8]:
         labels = label_slice(local_logits[:, index], probabilities[:, index], brain[index], settings)
         if settings.refinement is None or hu is None or not labels.any():
             return labels
@@ -102,19 +147,19 @@ def label_scan(
         yield from _in_order(unfiltered, count)
         return
     components = ComponentAccumulator(geometry, settings.minimum_volume_ml, smallest_height)
-    kept: dict[int, NDArray[np.uint8]] = {}
+    held: dict[int, NDArray[np.uint8]] = {}
     for index, (labels, regions) in enumerate(_in_order(with_regions, count)):
         components.add_regions(index, regions)
         if regions.count:
-            kept[index] = labels
+            held[index] = labels
     components.finish()
     for index in range(count):
-        if index not in kept:
+        if index not in held:
             yield np.zeros(brain[index].shape, np.uint8)
         elif components.changes(index):
-            yield components.filter(index, kept.pop(index))
+            yield components.filter(index, held.pop(index))
         else:
-            yield kept.pop(index)
+            yield held.pop(index)
 
 
 def _in_order(work: Callable[[int], Made], count: int) -> Iterator[Made]:

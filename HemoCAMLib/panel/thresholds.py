@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from HemoCAMLib.ct import SliceGeometry
 from HemoCAMLib.errors import InputRefused
-from HemoCAMLib.mask import MaskSettings, label_scan
+from HemoCAMLib.mask import KeptSlices, MaskSettings, label_scan
 from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
 from HemoCAMLib.panel.analysis_result import AnalysisResult
 from HemoCAMLib.run.record import ClassOrder, measurement_record
@@ -143,11 +143,12 @@ class _Stored:
         self.maps = np.stack([classes.subtype_maps(plane) for plane in np.moveaxis(run.activation, 1, 0)], 1)
         self.probabilities = np.stack([classes.subtype_probabilities(column) for column in run.probabilities.T], axis=1)
         self.brain = run.brain
+        self._kept = KeptSlices()
 
     def labels(self, geometry: SliceGeometry, settings: MaskSettings, hu: Any) -> NDArray[np.uint8]:
         """[slice, row, column]."""
         labels = np.zeros((self.maps.shape[1], *self.brain[0].shape), np.uint8)
-        planes = label_scan(self.maps, self.probabilities, self.brain, geometry, settings, hu)
+        planes = label_scan(self.maps, self.probabilities, self.brain, geometry, settings, hu, self._kept)
         for index, plane in enumerate(planes):
             if plane.any():
                 labels[index] = plane

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from HemoCAMLib.ct.geometry import SliceGeometry
-from HemoCAMLib.mask import ComponentAccumulator, MaskSettings, PackedMasks, label_scan, label_slice
+from HemoCAMLib.mask import (
+    ComponentAccumulator,
+    KeptSlices,
+    MaskSettings,
+    PackedMasks,
+    label_scan,
+    label_slice,
+    relabel,
+)
 
 COUNT = 6
 GEOMETRY = SliceGeometry(np.arange(COUNT)[:, None] * np.array([0, 0, 5.0]), np.eye(3)[0], np.eye(3)[1], (0.5, 0.7))
@@ -40,6 +50,33 @@ def test_new_settings_give_what_an_analysis_with_them_gives(stored, scale: str, 
     found = np.stack(list(label_scan(maps, probabilities, brain, GEOMETRY, settings)))
     np.testing.assert_array_equal(found, expected)
     assert found.any()
+
+
+def test_slices_that_are_kept_give_what_a_fresh_start_gives(stored, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    maps, probabilities, brain = stored
+    made: list[int] = []
+
+    def counted(*arguments: Any) -> NDArray[np.uint8]:
+        made.append(1)
+        return label_slice(*arguments)
+
+    monkeypatch.setattr(relabel, "label_slice", counted)
+    kept, rng = KeptSlices(), np.random.default_rng(3)
+    gates, thresholds = [0.4] * 5, [0.6] * 5
+    for turn in range(40):
+        if turn % 2:
+            gates[int(rng.integers(5))] = float(rng.random())
+        else:
+            thresholds[int(rng.integers(5))] = float(rng.random())
+        settings = MaskSettings(tuple(gates), tuple(thresholds), "absolute", float(rng.choice([0.0, 0.05])))
+        fresh = list(label_scan(maps, probabilities, brain, GEOMETRY, settings))
+        made.clear()
+        again = list(label_scan(maps, probabilities, brain, GEOMETRY, settings, kept=kept))
+        np.testing.assert_array_equal(again, fresh)
+    made.clear()
+    same = list(label_scan(maps, probabilities, brain, GEOMETRY, settings, kept=kept))
+    np.testing.assert_array_equal(same, fresh)
+    assert len(made) <= sum(not labels.any() for labels in fresh)
 
 
 def test_slices_that_were_not_analysed_come_out_empty(stored) -> None:  # type: ignore[no-untyped-def]
