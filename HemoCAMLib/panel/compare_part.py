@@ -162,12 +162,17 @@ class ComparePart(Part):
                 box.addItem(title, value)
             box.currentIndex = max(box.findData(target or ""), 0)
             box.toolTip = _("What this label of the truth means.")
+            box.connect("currentIndexChanged(int)", self._say_unclear)
             table.setCellWidget(row, 1, box)
             self._targets[name] = box
         table.setVisible(bool(guessed))
         height = table.horizontalHeader().height + sum(table.rowHeight(n) for n in range(len(guessed))) + 4
         table.setFixedHeight(min(height, 180))
-        unclear = [name for name, target in guessed.items() if target is None]
+        self._say_unclear()
+
+    def _say_unclear(self, *_args: Any) -> None:
+        """Which labels are still open; those are refused by the comparison."""
+        unclear = [name for name, box in self._targets.items() if not box.currentData]
         self.ui.mappingNoteLabel.text = (
             colored(_("Say what these mean: {names}.").format(names=plain(", ".join(unclear))), WARNING)
             if unclear

@@ -480,3 +480,75 @@ def test_a_module_that_is_left_running_is_cleaned_up_when_the_application_ends(h
     assert tiny.events == ["enter", "exit", "cleanup"]
     host.__enter__()
     assert not hasattr(slicer.modules, "tiny")
+
+
+def test_a_slider_takes_only_a_parameter_with_limits(host: Any) -> None:
+    import ctk
+    import slicer
+
+    @slicer.parameterNodeWrapper.parameterNodeWrapper
+    class Parameters:
+        free: float
+        limited: Annotated[float, slicer.parameterNodeWrapper.WithinRange(0.0, 2.0)] = 1.0
+
+    parameters = Parameters(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
+    slider = ctk.ctkSliderWidget()
+    with pytest.raises(RuntimeError, match="unbounded"):
+        parameters.connectParametersToGui({"free": slider})
+    parameters.connectParametersToGui({"limited": slider})
+    assert slider.maximum == 2.0
+
+
+def test_a_node_selector_hides_single_nodes(host: Any) -> None:
+    import slicer
+
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLTextNode"]
+    selector.setMRMLScene(slicer.mrmlScene)
+    nodes = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", name) for name in ("one", "two")]
+    assert selector.nodeCount() == 2
+    selector.sortFilterProxyModel().hiddenNodeIDs = [nodes[0].GetID()]
+    assert selector.nodeCount() == 1
+    assert selector.currentNode() is nodes[1]
+    assert tuple(selector.sortFilterProxyModel().hiddenNodeIDs) == (nodes[0].GetID(),)
+    selector.setMRMLScene(None)
+
+
+def test_what_is_collapsed_is_hidden_and_comes_back(host: Any, qt: Any) -> None:
+    import ctk
+
+    for made in (ctk.ctkCollapsibleButton(), ctk.ctkCollapsibleGroupBox()):
+        layout = qt.QVBoxLayout(made)
+        made.collapsed = True
+        late, never = qt.QLabel("late"), qt.QLabel("never shown")
+        layout.addWidget(late)
+        layout.addWidget(never)
+        made.show()
+        host.run_for(0.05)
+        assert not late.isVisible()
+        made.collapsed = False
+        never.setVisible(False)
+        made.collapsed = True
+        made.collapsed = False
+        assert late.isVisible()
+        assert not never.isVisible()
+
+
+def test_the_segment_editor_knows_what_it_edits(host: Any) -> None:
+    import slicer
+
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    slicer.util.selectModule("SegmentEditor")
+    editor = slicer.modules.SegmentEditorWidget.editor
+    editor.setSegmentationNode(segmentation)
+    assert editor.segmentationNode() is segmentation
+    assert editor.sourceVolumeNode() is None
+
+
+def test_all_slice_views_are_fitted(host: Any) -> None:
+    import slicer
+
+    slicer.app.layoutManager().setLayout(3)
+    node = slicer.util.addVolumeFromArray(np.zeros((4, 5, 6), np.int16))
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    assert slicer.app.layoutManager().mrmlSliceLogics().GetNumberOfItems() == 3

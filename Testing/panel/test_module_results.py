@@ -143,6 +143,7 @@ def test_a_truth_is_guessed_corrected_and_compared(host: Any, opened: Any, tmp_p
     assert boxes["something"].currentData == ""
     assert "something" in ui.mappingNoteLabel.text
     boxes["something"].currentIndex = boxes["something"].findData("SDH")
+    assert ui.mappingNoteLabel.text == ""
     ui.compareApplyButton.click()
     settle(host, opened)
     assert ui.agreementTable.columnCount >= 3

@@ -16,6 +16,9 @@ def stored(kind: Any, default: Any) -> Any:
     return Property(kind, lambda self: values.get(self, default), values.__setitem__)
 
 
+#: QWIDGETSIZE_MAX of Qt.
+UNLIMITED_HEIGHT = (1 << 24) - 1
+
 #: Dynamic property of a widget that a collapsed parent hides, and no one else.
 _HIDDEN_BY_PARENT = "_hiddenByCollapse"
 
@@ -99,7 +102,7 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
 
     def _show_contents(self, shown: bool) -> None:
         _show_children(self, shown)
-        self.setMaximumHeight(QtWidgets.QWIDGETSIZE_MAX if shown else self.fontMetrics().height() + 8)
+        self.setMaximumHeight(UNLIMITED_HEIGHT if shown else self.fontMetrics().height() + 8)
 
     def childEvent(self, event: QtCore.QChildEvent) -> None:
         super().childEvent(event)
