@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hemocam_training.errors import LeakFound
-from hemocam_training.experiments.catalogue import run_experiment
+from hemocam_training.datasets import dataset_named, prepare
+from hemocam_training.errors import DataRefused, LeakFound
+from hemocam_training.experiments.catalogue import DataSource, run_experiment
 from hemocam_training.experiments.patient_draws import patient_weights, weighted_estimate
+from hemocam_training.experiments.truth_scans import with_masks
 from hemocam_training.experiments.volumes.agreement import volume_agreement
 from hemocam_training.experiments.volumes.decision import kappa, rate, volume_decision
 from hemocam_training.experiments.volumes.measure import METHODS, ScanVolumes, scan_volumes
@@ -162,6 +164,17 @@ def test_the_experiment_measures_the_model_that_ships(tmp_path: Path) -> None:
     scans = pd.read_csv(tmp_path / "out" / "tables" / "volume_scans.csv")
     error = pd.read_csv(tmp_path / "out" / "tables" / "volume_error.csv").set_index("structure")
     assert error.loc["any", "bias_ml"] == pytest.approx((scans["mask_ml"] - scans["truth_ml"]).mean(), abs=1e-3)
+
+
+def test_a_prepared_dataset_is_measured_where_it_has_masks(tmp_path: Path) -> None:
+    phantoms = dataset_named("phantoms", {"first_seed": "3000000", "count": "1", "size": "64"})
+    source = DataSource(prepare(phantoms, tmp_path, 1), tmp_path)
+    with pytest.raises(DataRefused, match="outline of hemorrhage"):
+        with_masks(source, "any")
+    page = run_experiment("volumes", tmp_path / "out", sources=[source])
+    text = page.read_text(encoding="utf-8")
+    assert "1 scans of 1 patients from phantoms" in text
+    assert "Not a result" not in text
 
 
 def test_phantoms_that_the_model_learned_from_are_refused(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hemocam_training.errors import DataRefused
 from hemocam_training.experiments.catalogue import DataSource
 from hemocam_training.phantoms.plan import MIXTURES
-from hemocam_training.scan_sources import IndexSource, LabelledScan, PhantomSource, ScanSource
+from hemocam_training.scan_sources import LabelledScan, PhantomSource, ScanSource
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.errors import HemoCAMError
 
@@ -22,9 +23,20 @@ def phantoms(first_seed: int, count: int, size: int, *, noise: bool = True) -> P
     return PhantomSource(first_seed, count, noise, size, ALL_MIXTURES)
 
 
-def scan_sources(sources: Sequence[DataSource]) -> list[ScanSource]:
-    """Datasets as they are read."""
-    return [IndexSource(source.index, source.root) for source in sources]
+def with_masks(source: DataSource, *kinds: str) -> DataSource:
+    """The scans of a dataset that have masks of these kinds, ``subtypes`` or ``any``; most datasets have others too.
+
+    Raises:
+        DataRefused: ``DATA_NO_MASKS``.
+    """
+    kept = [kind in kinds for kind in source.index.table.column("mask_kind").to_pylist()]
+    if not any(kept):
+        raise DataRefused(
+            "DATA_NO_MASKS",
+            f"No scan of {source.name} has an outline of hemorrhage{' by subtype' if 'any' not in kinds else ''}.",
+            "Give a dataset with masks, such as bhsd, or none for phantoms.",
+        )
+    return DataSource(source.index.where(kept), source.root)
 
 
 def outlined_scans(source: ScanSource, told: Callable[[str], None] = lambda _: None) -> Iterator[LabelledScan]:

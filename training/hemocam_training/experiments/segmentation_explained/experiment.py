@@ -23,6 +23,7 @@ from hemocam_training.experiments.parts import PhantomCounts, dataset_parts, pha
 from hemocam_training.experiments.reporting import Report, Section
 from hemocam_training.experiments.segmentation_explained import figures, tables
 from hemocam_training.experiments.segmentation_explained.explain import SHARES, Choice, Explained, explain, truth_of
+from hemocam_training.experiments.truth_scans import with_masks
 from hemocam_training.learning.augmentation import windowed
 from hemocam_training.learning.config import FitConfig
 from hemocam_training.learning.config_file import config_values
@@ -120,11 +121,14 @@ def run(settings: Settings, sources: Sequence[DataSource], work: Path, *, quick:
     """The experiment; see :class:`~hemocam_training.experiments.catalogue.ExperimentModule`.
 
     Raises:
-        DataRefused: ``TRAIN_NO_MASKS``; ``TRAIN_NOTHING_FOUND``: the network finds too little to be explained.
+        DataRefused: ``DATA_NO_MASKS``; ``TRAIN_NOTHING_FOUND``: the network finds too little to be explained.
     """
     size = settings.fit.input_size
     if sources:
-        parts = dataset_parts(sources[0], settings.fractions, work, size, progress, workers=settings.workers)
+        kinds = ("subtypes", "any") if settings.fit.network.classes == 2 else ("subtypes",)
+        parts = dataset_parts(
+            with_masks(sources[0], *kinds), settings.fractions, work, size, progress, workers=settings.workers
+        )
     else:
         parts = phantom_parts(settings.phantoms, work, size, progress)
     names = {1: ANY} if settings.fit.network.classes == 2 else {one.label: one.name for one in SUBTYPES}

@@ -62,6 +62,7 @@ def example_figure(
             "Blue: true outline. Yellow dashes: the explained pixels, which the network gave to the class. Colours: "
             "the map's positive part over its own largest value; a map without one stays grey.",
             "Slices with hemorrhage overlaid with Seg-Grad-CAM and Seg-HiRes-Grad-CAM maps at each layer.",
+            colours=256,
         )
 
 

@@ -17,13 +17,13 @@ from hemocam_training.datasets import ScanIndex
 from hemocam_training.errors import DataRefused
 from hemocam_training.experiments.catalogue import STRICT, DataSource, Progress
 from hemocam_training.experiments.reporting import Report, Section
-from hemocam_training.experiments.truth_scans import outlined_scans, phantoms, scan_sources, truth_of
+from hemocam_training.experiments.truth_scans import outlined_scans, phantoms, truth_of, with_masks
 from hemocam_training.experiments.volumes import figures, tables
 from hemocam_training.experiments.volumes.measure import ScanVolumes, scan_volumes
 from hemocam_training.experiments.volumes.strata import strata
 from hemocam_training.leak_check import check_leak
 from hemocam_training.learning.config_file import config_values
-from hemocam_training.scan_sources import LabelledScan
+from hemocam_training.scan_sources import IndexSource, LabelledScan, ScanSource
 from hemocam_training.scans import scan_labels, scan_maps
 from hemocam_training.seeds import TEST_SEED, refuse_seen_seeds
 from HemoCAMLib.mask.brain_mask import find_brain
@@ -94,6 +94,7 @@ def run(settings: Settings, sources: Sequence[DataSource], work: Path, *, quick:
         LeakFound: ``TRAIN_LEAK``.
         HemoCAMError: the bundle cannot be used.
     """
+    sources = [with_masks(source, "subtypes", "any") for source in sources]
     bundle = find_model(settings.model or None)
     _refuse_leaks(settings, sources, bundle)
     measured: list[ScanVolumes] = []
@@ -120,7 +121,8 @@ def _refuse_leaks(settings: Settings, sources: Sequence[DataSource], bundle: Mod
 
 
 def _scans(settings: Settings, sources: Sequence[DataSource], told: Progress) -> Iterator[LabelledScan]:
-    read = scan_sources(sources) or [phantoms(settings.first_seed, settings.scans or PHANTOMS, settings.size)]
+    read: list[ScanSource] = [IndexSource(one.index, one.root) for one in sources]
+    read = read or [phantoms(settings.first_seed, settings.scans or PHANTOMS, settings.size)]
     found = (scan for source in read for scan in outlined_scans(source, told))
     return islice(found, settings.scans or None)
 

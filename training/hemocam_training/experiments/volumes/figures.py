@@ -26,13 +26,18 @@ def bland_altman_figure(by_structure: ByStructure, method: str, draws: int) -> F
         canvas, panels = _panels(len(shown), 2.6)
         for panel, (name, rows) in zip(panels, shown.items(), strict=False):
             truth, found = _pairs(rows, method)
-            panel.axhline(0, color="#1c2733", linewidth=0.8)
-            panel.scatter((truth + found) / 2, found - truth, color=COLOURS[0], **POINTS)
+            panel.axhline(0, color="#8a949e", linewidth=0.8, linestyle=":")
+            panel.scatter((truth + found) / 2, found - truth, color=COLOURS[0], zorder=3, **POINTS)
             agreement = volume_agreement(rows, method, draws=draws)
-            for estimate, dashes in ((agreement.bias_ml, "-"), (agreement.lower_ml, "--"), (agreement.upper_ml, "--")):
-                panel.axhline(estimate.value, color=COLOURS[1], linestyle=dashes, linewidth=1.2)
+            lines = (
+                (agreement.bias_ml, COLOURS[2], "-"),
+                (agreement.lower_ml, COLOURS[1], "--"),
+                (agreement.upper_ml, COLOURS[1], "--"),
+            )
+            for estimate, colour, dashes in lines:
+                panel.axhline(estimate.value, color=colour, linestyle=dashes, linewidth=1.3)
                 if np.isfinite([estimate.low, estimate.high]).all():
-                    panel.axhspan(estimate.low, estimate.high, color=COLOURS[1], alpha=0.12, linewidth=0)
+                    panel.axhspan(estimate.low, estimate.high, color=colour, alpha=0.13, linewidth=0)
                 panel.annotate(
                     f"{estimate.value:+.1f}",
                     (1, estimate.value),
@@ -40,6 +45,8 @@ def bland_altman_figure(by_structure: ByStructure, method: str, draws: int) -> F
                     ha="right",
                     va="bottom",
                     fontsize=8,
+                    zorder=4,
+                    bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
                 )
             panel.set_title(f"{name}, {len(rows)} scans")
             panel.set(xlabel="mean of both, mL", ylabel="measured − truth, mL")
@@ -47,8 +54,8 @@ def bland_altman_figure(by_structure: ByStructure, method: str, draws: int) -> F
             canvas,
             f"bland_altman_{method.removesuffix('_ml')}",
             f"Bland-Altman: {METHODS[method]}",
-            "Each point is a scan that holds the structure. Line: bias; dashes: limits of agreement (± 1.96 SD); "
-            "bands: their 95 % intervals by a bootstrap over patients. Mind the different axes.",
+            "Each point is a scan that holds the structure. Green: bias; orange dashes: limits of agreement "
+            "(± 1.96 SD); bands: their 95 % intervals by a bootstrap over patients. Mind the different axes.",
             f"Bland-Altman plots of {METHODS[method]} against the truth by structure; the figures are in the tables.",
         )
 

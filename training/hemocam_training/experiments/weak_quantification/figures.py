@@ -81,6 +81,7 @@ def mask_figure(models: Sequence[Judged], parts: Parts) -> Figure:
             "Masks of the same slices",
             "For each subtype the test slice with its largest area; true labels as gates, tuned thresholds.",
             "Slices with true masks and the masks of every network in the colours of the subtypes.",
+            colours=256,
         )
 
 
@@ -115,6 +116,7 @@ def ablation_figure(with_loss: Judged, without: Judged, parts: Parts) -> Figure:
             "Heat maps with and without the consistency loss",
             "The map of the subtype with the largest area, its positive part over its own largest value.",
             "Heat maps over slices, with the consistency loss above and without it below.",
+            colours=256,
         )
 
 

@@ -13,6 +13,7 @@ from scipy.special import expit
 from hemocam_training.experiments.catalogue import DataSource, Progress
 from hemocam_training.experiments.fitted import fitted_network, logits_of
 from hemocam_training.experiments.parts import dataset_parts, phantom_parts
+from hemocam_training.experiments.truth_scans import with_masks
 from hemocam_training.experiments.weak_quantification.masks import class_thresholds, mask_thresholds
 from hemocam_training.experiments.weak_quantification.predictions import Predictions, predictions
 from hemocam_training.experiments.weak_quantification.settings import ModelChoice, Settings
@@ -62,10 +63,11 @@ class Judged:
 
 
 def parts_of(settings: Settings, sources: list[DataSource], work: Path, told: Progress) -> Parts:
-    """Phantoms; or the first dataset for class labels and the last for masks, which may be one and the same.
+    """Phantoms; or a dataset for class labels and one for masks, or one dataset for both.
 
     Raises:
         LeakFound: ``TRAIN_LEAK``: scans of the dataset with masks are among those that are learned from.
+        DataRefused: ``DATA_NO_MASKS``.
         UsageError: ``USAGE_DATA``: more than two datasets.
     """
     size = settings.fit.input_size
@@ -74,12 +76,14 @@ def parts_of(settings: Settings, sources: list[DataSource], work: Path, told: Pr
         return Parts(found["train"], found["tune"], found["test"], found["tune"], found["test"])
     if len(sources) > 2:
         raise UsageError("USAGE_DATA", "More than two datasets were given.", "Give labels first, then masks.")
-    labels, masks = sources[0], sources[-1]
-    if masks is not labels:
-        check_leak(labels.index, masks.index).refuse()
-    found = dataset_parts(labels, settings.fractions, work, size, told, workers=settings.workers)
-    if masks is labels:
+    if len(sources) == 1:
+        found = dataset_parts(
+            with_masks(sources[0], "subtypes"), settings.fractions, work, size, told, workers=settings.workers
+        )
         return Parts(found["train"], found["tune"], found["test"], found["tune"], found["test"])
+    labels, masks = sources[0], with_masks(sources[1], "subtypes")
+    check_leak(labels.index, masks.index).refuse()
+    found = dataset_parts(labels, settings.fractions, work, size, told, workers=settings.workers)
     outlined = dataset_parts(masks, settings.mask_fractions, work / "masks", size, told, workers=settings.workers)
     return Parts(found["train"], found["tune"], found["test"], outlined["tune"], outlined["test"])
 
