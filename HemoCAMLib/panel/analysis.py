@@ -223,8 +223,14 @@ class Analysis:
             "cancelled": self._on_cancelled,
             "error": self._on_error,
         }.get(event["event"])
-        if take is not None and not self.finished:
+        if take is None or self.finished:
+            return
+        try:
             take(event)
+        except Exception as error:
+            # The application would print it and leave the analysis hanging.
+            logging.exception("HemoCAM")
+            self._fail(error if isinstance(error, HemoCAMError) else _unforeseen(error))
 
     def _on_input(self, event: Message) -> None:
         self._run_shape = (int(event["slices"]), int(event["rows"]), int(event["columns"]))

@@ -28,7 +28,9 @@ class ModuleTest(ApplicationCase):
     def test_the_phantom_is_offered_as_sample_data_and_made_without_network(self) -> None:
         offered = getattr(slicer.modules, "sampleDataSources", None)
         if offered is not None:
-            self.assertIn(SAMPLE_NAME, [source.sampleName for source in offered.get(CATEGORY, [])])
+            # Registered when the application has started, which may be after a script of its command line.
+            names = lambda: [source.sampleName for source in offered.get(CATEGORY, [])]  # noqa: E731
+            self.assertTrue(self.turn_until(lambda: SAMPLE_NAME in names(), 20), names())
         volume, truth = load_phantom()
         voxels = slicer.util.arrayFromVolume(volume)
         self.assertEqual(voxels.shape[1:], (512, 512))
