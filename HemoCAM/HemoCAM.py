@@ -78,6 +78,7 @@ class HemoCAMParameterNode:
     allowGaps: bool = False
     explainAll: bool = False
     heatMapOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
+    show3D: bool = True
     showOverlap: bool = True
     minimumVolumeMl: Annotated[float, WithinRange(0.0, 100.0)] = 0.1
     refine: bool = True

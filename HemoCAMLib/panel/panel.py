@@ -19,6 +19,7 @@ from HemoCAMLib.panel.parts import Common
 from HemoCAMLib.panel.result_choice import ResultChoice
 from HemoCAMLib.panel.result_part import ResultPart
 from HemoCAMLib.panel.run_part import RunPart
+from HemoCAMLib.panel.space_part import SpacePart
 from HemoCAMLib.panel.threshold_part import ThresholdPart
 from HemoCAMLib.panel.views import Views
 from HemoCAMLib.panel.worker_host import end_application_worker
@@ -58,6 +59,7 @@ class Panel:
         self.thresholds = ThresholdPart(self.common, self.input, self.keep.may_replace, self.keep.watch.pause)
         self.heat_map = HeatMapPart(self.common)
         self.result = ResultPart(self.common, self.heat_map)
+        self.space = SpacePart(self.common)
         self.compare = ComparePart(self.common, self.result.go_to_slice)
         self.run = RunPart(
             self.common, self.input, self.thresholds.changes_for_analysis, self._on_started, self._on_ended
@@ -70,6 +72,7 @@ class Panel:
             self.thresholds,
             self.heat_map,
             self.result,
+            self.space,
             self.compare,
             self.run,
             self.batch,

@@ -31,6 +31,11 @@ class Views:
         """Whether the application has views at all."""
         return self._manager is not None
 
+    @property
+    def has_space(self) -> bool:
+        """Whether a 3-D view is shown."""
+        return self.there and int(self._manager.threeDViewCount) > 0
+
     def use_layout(self) -> None:
         """Slices and 3-D side by side, unless the present layout has both."""
         if not self.there:

@@ -107,6 +107,13 @@ def new_segment() -> VtkObject:
     return slicer.vtkSegment()
 
 
+def new_segmentation() -> VtkObject:
+    """An empty ``vtkSegmentation``, of no node."""
+    import slicer
+
+    return slicer.vtkSegmentation()
+
+
 def copy_of_segmentation(segmentation: VtkObject) -> VtkObject:
     """A ``vtkSegmentation`` of its own, to convert without touching the user's."""
     import slicer
