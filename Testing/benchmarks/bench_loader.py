@@ -8,6 +8,8 @@ Writes ``results/loader.json``.
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -39,6 +41,14 @@ def timed(action: Callable[[], object]) -> float:
     return elapsed_ms
 
 
+def forget(folder: Path) -> None:
+    """Takes the files of a folder out of the system's memory, where it lets a program do that."""
+    os.sync()
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def main() -> None:
     """Measures and reports."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,26 +60,39 @@ def main() -> None:
     stage = config.stages[-1]
     size, batch = (64, 4) if options.quick else (stage.input_size, stage.batch)
     with tempfile.TemporaryDirectory(prefix="hemocam-bench-") as scratch:
+        folder, cold_folder = Path(scratch) / "cache", Path(scratch) / "cold"
         source = PhantomSource(TRAINING_SEED, 1 if options.quick else options.scans, noise=False, size=max(size, 256))
         start = time.perf_counter()
-        write_shards(source, Path(scratch), size=size)
+        write_shards(source, folder, size=size)
         cached_s = time.perf_counter() - start
-        shards = SliceShards(Path(scratch))
+        shards = SliceShards(folder)
+        shutil.copytree(folder, cold_folder)
         batches = Batches(shards, config.data, config.augmentation, size=size, batch=batch, seed=(0, 0), share=Share())
         rng = np.random.default_rng(0)
 
-        def read() -> None:
+        def read(source: SliceShards) -> None:
             for _ in range(BATCHES_A_ROUND):
-                shards.stacks_hu(shards.balanced_indices(rng, batch), rng.random(batch) < config.data.repeated_share)
+                source.stacks_hu(source.balanced_indices(rng, batch), rng.random(batch) < config.data.repeated_share)
+
+        def read_cold() -> float:
+            forget(cold_folder)
+            anew = SliceShards(cold_folder)
+            return timed(lambda: read(anew))
 
         def prepare() -> None:
             batches[int(rng.integers(1_000_000))]
 
         step = Step(config, FASTEST, batches[0], "cpu")
-        actions = {"read": lambda: timed(read), "prepare": lambda: timed(prepare), "step": step}
+        actions: dict[str, Callable[[], float]] = {
+            "read": lambda: timed(lambda: read(shards)),
+            "cold": read_cold,
+            "prepare": lambda: timed(prepare),
+            "step": step,
+        }
         found = measure(actions, 2 if options.quick else ROUNDS)
     per_second = {
         "read": 1000 * batch * BATCHES_A_ROUND / statistics.median(found["read"]),
+        "cold": 1000 * batch * BATCHES_A_ROUND / statistics.median(found["cold"]),
         "prepare": 1000 * batch / statistics.median(found["prepare"]),
         "step": 1000 * batch / statistics.median(found["step"]),
     }
@@ -77,8 +100,12 @@ def main() -> None:
     figures = [
         Figure("caching", "caching phantoms, one process", len(shards) / cached_s, unit, "", "drawing them included"),
         Figure("read", "stacks read from the cache, one process", per_second["read"], unit),
+        Figure("cold", "the same, files not in memory yet", per_second["cold"], unit),
         Figure("step", f"training step: {FASTEST.name}", per_second["step"], unit, "", f"{ALL_THREADS} threads"),
         Figure("read/step", "reading over what the step needs", per_second["read"] / per_second["step"], "×", "≥3"),
+        Figure(
+            "cold/step", "reading what is not in memory over that", per_second["cold"] / per_second["step"], "×", "≥3"
+        ),
         Figure("prepare", "read and changed by chance, one process", per_second["prepare"], unit),
         Figure("prepare/step", "the same over what the step needs", per_second["prepare"] / per_second["step"], "×"),
     ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_head import IJK_TO_RAS, head_hu
+from synthetic_head import head_hu
 
 from HemoCAMLib.errors import ModelRefused
 from HemoCAMLib.model import BundleMetadata, ModelBundle, find_model, write_bundle
@@ -21,6 +21,8 @@ from HemoCAMLib.run.networks import NetworkCache
 from HemoCAMLib.run.pipeline import run_analysis
 from HemoCAMLib.run.result import Result
 from HemoCAMLib.subtypes import CLASS_NAMES
+
+IJK_TO_RAS = np.diag([3.4, 3.4, 5.0, 1.0])
 
 PLATT = Calibration(
     {name: 0.5 + number / 4 for number, name in enumerate(CLASS_NAMES)},
@@ -37,10 +39,10 @@ def calibrated(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> M
 
 def analysed(model: Path, out: Path, **settings: Any) -> Result:
     folder = RunFolder(out)
-    folder.create(AnalyzeJob(model=str(model), ijk_to_ras=tuple(map(tuple, IJK_TO_RAS)), threads=1, **settings))
+    folder.prepare(AnalyzeJob(model=str(model), ijk_to_ras=tuple(map(tuple, IJK_TO_RAS)), threads=1, **settings))
     np.save(folder.input_array_path, head_hu())
     run_analysis(folder, folder.read_job(), NetworkCache(), lambda event: None)
-    return Result.open(out)
+    return Result.load(out)
 
 
 def test_a_calibration_survives_writing_and_reading(calibrated: ModelBundle) -> None:

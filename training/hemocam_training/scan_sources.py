@@ -184,7 +184,7 @@ class PhantomSource:
             "scans": self.count,
             "noise": self.noise,
             "matrix": self.size,
-            "templates": self.templates is not None,
+            "templates": templates_checksum(self.templates) if self.templates is not None else None,
             "generator": generator_checksum(),
         }
         return {**told, "mixtures": [list(one) for one in self.mixtures]} if self.mixtures else told
@@ -198,6 +198,12 @@ def generator_checksum() -> str:
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()[:16]
+
+
+def templates_checksum(folder: Path) -> str:
+    """Of the names and sizes of the files in a folder of head templates: other heads, other phantoms."""
+    files = sorted((path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*.nii*"))
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

@@ -194,7 +194,7 @@ def test_probabilities_and_maps_are_those_of_an_analysis(small_bundle: Path, bhs
     mapped = MapStore(ModelBundle.open(small_bundle)).scan(source, 0)
     (scan,) = [path for path in (bhsd / "label_192/images").iterdir() if mapped.series in path.name]
     folder = RunFolder(tmp_path / "run")
-    folder.create(AnalyzeJob(input=str(scan), model=str(small_bundle), threads=1))
+    folder.prepare(AnalyzeJob(input=str(scan), model=str(small_bundle), threads=1))
     run_analysis(folder, folder.read_job(), NetworkCache(), lambda event: None)
     kept = np.load(folder.probabilities_path)
     np.testing.assert_allclose(mapped.probabilities(None), kept.T, atol=1e-6)

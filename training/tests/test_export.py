@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,10 @@ from hemocam_training.bundle_export.training_range import training_range
 from hemocam_training.bundle_tuning import Tuning
 from hemocam_training.cli import main
 from hemocam_training.errors import ConfigRefused, DataRefused
-from small_models import write_description, write_run
+from hemocam_training.learning.config import FitConfig, NetworkConfig, StageConfig
+from hemocam_training.learning.config_file import write_config
+from hemocam_training.learning.fit import CLASSES, SETTINGS
+from small_models import ARGUMENTS, write_description, write_run
 
 from HemoCAMLib.model import ModelBundle
 from HemoCAMLib.model.calibration import Calibration
@@ -184,3 +188,17 @@ def test_the_command_exports_tunes_and_exports_again(
     assert told["self_check"]["passed"] is True
     assert told["hemocam"]["minimum_volume_ml"] == 0.2
     assert ModelBundle.open(out).metadata.version == "0.2.0"
+
+
+def test_the_folder_of_a_training_tells_its_network_and_size(run: Path, tmp_path: Path) -> None:
+    bare = read_description(write_description(tmp_path / "d.yaml", network=None))
+    folder = tmp_path / "fitted"
+    shutil.copytree(run, folder)
+    stage = StageConfig(input_size=96, batch=4, steps=7)
+    write_config(folder / SETTINGS, FitConfig(NetworkConfig("lse-unet", ARGUMENTS), (stage,)))
+    (folder / CLASSES).write_text(json.dumps(list(CLASS_NAMES)), encoding="utf-8")
+    found = read_checkpoint([folder], bare)
+    assert (found.architecture, found.arguments, found.input_size, found.scans) == ("lse-unet", ARGUMENTS, 96, 12)
+    bundle, checked = export_bundle(tmp_path / "bundle", found, bare)
+    assert checked.passed
+    assert bundle.metadata.input_size == (96, 96)
