@@ -124,7 +124,7 @@ class Step:
         for part in self._parts:
             with torch.autocast(self._device, torch.bfloat16, enabled=self._option.half):
                 outputs = self._outputs(part["x"])
-            (self._objective(outputs, part) / len(self._parts)).backward()
+            torch.autograd.backward(self._objective(outputs, part) / len(self._parts))
         nn.utils.clip_grad_norm_(self._network.parameters(), self._config.optimiser.clip_norm or 5.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,11 @@ from hemocam_training.errors import ConfigRefused
 from hemocam_training.learning import fit as fitting
 from hemocam_training.learning.config_file import SHIPPED, checked_config, config_values, read_config
 from hemocam_training.learning.fit import FitResult, fit, fitted_classes, load_fitted
+from hemocam_training.learning.objectives import Objective
 from safetensors.torch import load_file
 from torch import nn
 
-from HemoCAMLib.errors import UsageError, WorkerFailed
+from HemoCAMLib.errors import Cancelled, UsageError, WorkerFailed
 
 SIZE = 64
 LSE: dict[str, Any] = {
@@ -74,6 +76,28 @@ def test_an_interrupted_training_goes_on_bit_for_bit(tmp_path: Path, monkeypatch
     # Averaged weights are kept, not the last ones; without averaging the same training ends elsewhere.
     plain = load_file(trained(changed(values, "trainer", averaging=None), tmp_path / "plain").checkpoint)
     assert not torch.equal(plain["body.fc.weight"], expected["body.fc.weight"])
+
+
+def test_control_c_ends_in_one_sentence_and_the_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = load_file(trained(CLASSIFIER, tmp_path / "straight").checkpoint)
+    original, calls = Objective.__call__, []
+
+    def interrupted(self: Objective, outputs: Any, batch: dict[str, Any]) -> torch.Tensor:
+        calls.append(batch["position"])
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(self, outputs, batch)
+
+    monkeypatch.setattr(Objective, "__call__", interrupted)
+    with pytest.raises(Cancelled, match="Resume it"):
+        trained(CLASSIFIER, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = load_file(trained(CLASSIFIER, tmp_path / "run", resume=True).checkpoint)
+    # The third step was taken, but not checked, so it is taken again.
+    assert calls == [0, 1, 2, 3, 2, 3]
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
 def test_the_state_of_a_training_holds_plain_tensors_and_values_only(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from HemoCAMLib.model import torchvision_guard  # noqa: F401  (lightning imports torchvision)
 
 # isort: split
+import lightning.pytorch as pl
 from lightning.pytorch.callbacks import WeightAveraging
 
 
@@ -34,6 +35,12 @@ class ExponentialAverage(WeightAveraging):
                 torch._foreach_copy_(list(averages), list(currents))
 
         super().__init__(use_buffers=True, multi_avg_fn=update)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """The average lies where the training will be, not where the network was made."""
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.to(trainer.strategy.root_device)
 
     def averaged(self, learner: nn.Module) -> nn.Module:
         """The averaged copy of what is being trained; that itself before the first step."""

@@ -136,8 +136,10 @@ def config_values(config: Any) -> dict[str, Any]:
 
 
 def write_config(path: Path, config: FitConfig) -> None:
-    """Every setting, those left at their defaults included."""
-    path.write_text(yaml.safe_dump(config_values(config), sort_keys=False), encoding="utf-8")
+    """Every setting, those left at their defaults included; the file is there whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(yaml.safe_dump(config_values(config), sort_keys=False), encoding="utf-8")
+    partial.replace(path)
 
 
 def _shipped(name: str) -> Path:

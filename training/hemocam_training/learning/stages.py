@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,13 +25,13 @@ from hemocam_training.learning.objectives import Objective, positive_weight
 from hemocam_training.learning.records import SCORES, STATE, ProgressLine, Records
 from hemocam_training.learning.schedules import StageClock
 from hemocam_training.learning.slices import SliceSource, open_slices
-from HemoCAMLib.errors import WorkerFailed
+from HemoCAMLib.errors import Cancelled, WorkerFailed
 from HemoCAMLib.model import torchvision_guard  # noqa: F401  (lightning imports torchvision)
 from HemoCAMLib.model.lse_unet import LseUNet
 
 # isort: split
 import lightning.pytorch as pl
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -86,6 +87,7 @@ def run_stage(run: StageRun, network: nn.Module, sources: Sources, started: Proc
 
     Raises:
         WorkerFailed: ``TRAIN_DIVERGED``: the loss is no longer a number.
+        Cancelled: the user interrupted it.
     """
     config, stage, settings = run.config, run.config.stages[run.number - 1], run.config.trainer
     if stage.minutes is not None and started.count > 1:
@@ -139,8 +141,14 @@ def run_stage(run: StageRun, network: nn.Module, sources: Sources, started: Proc
                 f"The loss is no longer a number at step {trainer.global_step} of stage {run.number}.",
                 "Lower the learning rate or clip the gradient; a smaller precision may be the cause too.",
             ) from error
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        except SystemExit as ended:
+            if not trainer.interrupted:
+                raise
+            # Lightning makes an interruption the end of the process, and lets further ones pass unheard.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise Cancelled(
+                "CANCELLED", "The training was interrupted.", "Resume it: it goes on from its last check."
+            ) from ended
     stopped_early = run.until_step is None or trainer.global_step < run.until_step
     return learner.clock.finished(trainer.global_step) or (settings.early_stop is not None and stopped_early)
 
@@ -198,7 +206,8 @@ def _trainer(config: FitConfig, run: StageRun, callbacks: list[Callback], starte
         accelerator="gpu" if _on_gpu(settings) else "cpu",
         devices=started.devices,
         num_nodes=started.nodes,
-        strategy=DDPStrategy(static_graph=False) if started.count > 1 else "auto",
+        # Some encoders have parameters that only their own classifiers use.
+        strategy=DDPStrategy(find_unused_parameters=True) if started.count > 1 else "auto",
         precision=settings.precision,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=config.optimiser.clip_norm,
