@@ -69,7 +69,7 @@ def _clot_hu(head: Anatomy, clot: Clot, grain: Field, rough: Field, fixed: tuple
     if clot.kind == "mixed":
         # Fresh clot in old fluid, settled towards the back: two densities beside brain's, little as dense as brain.
         _, y, _ = fixed
-        settled = smoothstep(0.8 * rough + 0.05 * (y - 80 * clot.center_mm[1]), -0.3, 0.3)
+        settled = smoothstep(0.8 * rough + 0.05 * (y - 80 * clot.center_mm[1]), -0.1, 0.5)
         hu += 34 * settled - 20
     elif clot.kind == "chronic":
         hu += 4 * np.tanh(1.2 * rough)

@@ -37,8 +37,9 @@ def draw_hematoma(head: Anatomy, clot: Clot, rough: Field, grain: Field, rng: np
     for _ in range(lobes):
         direction = rng.normal(0, 1, 3)
         direction *= rng.uniform(0.6, 1.05) / np.linalg.norm(direction)
-        center = tuple(float(c + s * d) for c, s, d in zip(clot.center_mm, clot.size_mm, direction, strict=True))
-        _, lobe = head.blob_in(box, center, tuple(float(s * rng.uniform(0.3, 0.65)) for s in clot.size_mm))
+        x, y, z = (float(c + s * d) for c, s, d in zip(clot.center_mm, clot.size_mm, direction, strict=True))
+        rx, ry, rz = (float(s * rng.uniform(0.3, 0.65)) for s in clot.size_mm)
+        _, lobe = head.blob_in(box, (x, y, z), (rx, ry, rz))
         distance = _joined(distance, lobe, 0.15 * min(clot.size_mm))
     distance = distance + clot.roughness * (rough[box] + 0.35 * grain[box])
     if rng.random() < 0.8:
@@ -56,7 +57,7 @@ def _draw_oedema(
     head: Anatomy, box: Box, distance: Field, width_mm: float, rng: np.random.Generator, rough: Field | None = None
 ) -> None:
     """Low density around a clot, farther along white matter than into cortex."""
-    outline = distance if rough is None else distance + 0.35 * width_mm * rough[box]
+    outline = distance if rough is None else distance + 0.35 * np.float32(width_mm) * rough[box]
     tissue = (1 - head.cisterns[box]) * (1 - head.ventricle[box]) * occupancy(2 - head.depth_mm[box])
     tissue *= 1 - 0.6 * smoothstep(head.depth_mm[box], 5, 2)
     share = smoothstep(outline, width_mm, 0.35 * width_mm - 0.5) * tissue * rng.uniform(0.45, 1)

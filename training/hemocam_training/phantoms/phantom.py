@@ -108,7 +108,7 @@ def make_phantom(
     grid = head_grid()
     clots = plan_clots(rng, chosen)
     atlas = load_atlas(templates) if templates is not None and rng.random() < WARPED_SHARE else None
-    head, shares = _draw_head(grid, clots, rng, atlas)
+    head, shares = draw_head(grid, clots, rng, atlas)
     planes = random_planes(rng, rows, head.shape.height_mm)
     sampler = SliceSampler(grid, planes, rows, columns)
     clean = scanner_marks(sampler(head.hu, -1000.0), planes, rng)
@@ -118,13 +118,21 @@ def make_phantom(
     noise_sd, correlation = float(rng.uniform(2.0, 4.4)), float(rng.uniform(0.55, 1.0))
     noisy = clean
     if noise:
-        noisy = clean + ct_noise(rng, *clean.shape, noise_sd, correlation)
+        noisy = clean + ct_noise(rng, clean.shape[0], rows, columns, noise_sd, correlation)
     return Phantom(_stored(noisy, seed), _stored(clean, seed), labels, planes.geometry, noise_sd, correlation, seed)
 
 
-def _draw_head(
+def draw_head(
     grid: HeadGrid, clots: list[Clot], rng: np.random.Generator, atlas: HeadAtlas | None
 ) -> tuple[Anatomy, Shares]:
+    """A head on the grid with its planned bleeding, and the share of every voxel that each subtype fills.
+
+    Args:
+        grid: where to draw.
+        clots: the plan; none for a head without blood.
+        rng: source of chance.
+        atlas: what to warp the head from; None draws it from formulas.
+    """
     shape = random_shape(rng)
     x, y, z = fixed = _coordinates(grid, rng)
     # Brain structures are laid out for a head of usual size and scaled to this one.

@@ -133,9 +133,9 @@ def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
 
 
 def _plan_ivh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["dependent", "cast", "one-sided", "patchy"], p=[0.5, 0.2, 0.15, 0.15]))
+    kind = str(rng.choice(["dependent", "cast", "one-sided", "patchy"], p=[0.44, 0.26, 0.17, 0.13]))
     hu = rng.normal(61, 6) if kind in ("cast", "one-sided") else rng.normal(49, 6)
-    level = rng.uniform(22, 46)
+    level = rng.uniform(12, 42)
     return Clot("IVH", kind, (rng.choice([-1.0, 1.0]), level, 0.0), (0.0, 0.0, 0.0), hu, rng.uniform(0, 1))
 
 
@@ -160,7 +160,7 @@ def _side_direction(rng: np.random.Generator, low: float, high: float) -> tuple[
 
 
 def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.26, 0.32, 0.03, 0.30, 0.09]))
+    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.21, 0.30, 0.03, 0.38, 0.08]))
     hu = {
         "acute": rng.normal(54, 6),
         "mixed": rng.normal(37, 4),
@@ -169,6 +169,8 @@ def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
         "falx": rng.normal(56, 5),
     }[kind]
     thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 3.5, 22))
+    if kind == "chronic":
+        thickness = min(1.35 * thickness, 24.0)
     if kind == "falx":
         thickness = rng.uniform(2, 6)
     elif (16 < hu < 46 or kind == "mixed") and kind != "subacute":
