@@ -8,7 +8,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from hemocam_training.cli import main
 from hemocam_training.experiments.bootstrap import Estimate, bootstrap_means, bootstrap_ratios, bootstrap_statistic
+from hemocam_training.experiments.catalogue import experiment_named
 from hemocam_training.experiments.reporting import MeanSd, Report, Section, Table, figure_of, mean_sd, write_report
 from hemocam_training.experiments.reporting.figures import styled
 from scipy.stats import bootstrap as scipy_bootstrap
@@ -127,3 +129,22 @@ def test_a_page_holds_everything_and_says_what_a_quick_run_is(tmp_path: Path) ->
         write_report(
             Report("T", "", [], [Section("A", tables=[table(), table()])], [], {}, quick=False), tmp_path / "b"
         )
+
+
+def test_the_command_lists_experiments_and_refuses_what_it_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["experiments", "--json"]) == 0
+    names = [one["name"] for one in json.loads(capsys.readouterr().out)]
+    assert names[:2] == ["cam-benchmark", "cam-versus-mask"]
+    for name in names:
+        for quick in (True, False):
+            assert experiment_named(name).configuration(quick=quick).is_file()
+    assert main(["experiment", "cam-benchmrk", "--out", str(tmp_path)]) == 2
+    assert "Did you mean cam-benchmark?" in capsys.readouterr().err
+    (tmp_path / "index.html").write_text("", encoding="utf-8")
+    assert main(["experiment", "cam-benchmark", "--out", str(tmp_path)]) == 2
+    (tmp_path / "bad.yaml").write_text("fit: {los: 3}\n", encoding="utf-8")
+    arguments = ["experiment", "cam-benchmark", "--out", str(tmp_path / "x"), "--config", str(tmp_path / "bad.yaml")]
+    assert main(arguments) == 2
+    assert "Did you mean loss?" in capsys.readouterr().err
