@@ -135,7 +135,7 @@ def test_independent_noise_has_three_quarters_of_its_variance_within_blocks() ->
 
 def test_the_experiment_compares_networks_by_every_table(tmp_path: Path) -> None:
     settings = quick_settings()
-    network = "network={architecture: lse-unet, arguments: {encoder: resnet10t, decoder_channels: [4, 4, 4, 4]}}"
+    network = "network={architecture: lse-unet, arguments: {encoder: test_resnet, decoder_channels: [4, 4, 4, 4]}}"
     for model in settings["models"][1:]:
         model["settings"][0] = network
     settings["fit"]["stages"] = [{"input_size": 64, "batch": 4, "steps": 1}]

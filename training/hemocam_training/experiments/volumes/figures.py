@@ -75,7 +75,8 @@ def scatter_figure(by_structure: ByStructure) -> Figure:
             panel.set(xlim=(-0.02 * top, top), ylim=(-0.02 * top, top), xlabel="truth, mL", ylabel="measured, mL")
             panel.set_aspect("equal")
             panel.set_title(name)
-        panels[0].legend(loc="upper left")
+        if shown:
+            panels[0].legend(loc="upper left")
         return figure_of(
             canvas,
             "volumes",
