@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from HemoCAMLib.measure.measurements import Measurements, Side
-from HemoCAMLib.measure.measurer import Measurer
+from HemoCAMLib.measure.measurer import MeasuredSlice, Measurer
 from HemoCAMLib.measure.midline import MidlinePlane
 
-__all__ = ["Measurements", "Measurer", "MidlinePlane", "Side"]
+__all__ = ["MeasuredSlice", "Measurements", "Measurer", "MidlinePlane", "Side"]

@@ -42,6 +42,21 @@ class _Region:
     diameter_mm: float
 
 
+@dataclass(frozen=True, eq=False)
+class MeasuredSlice:
+    """One slice as it was measured, to be taken in again while its labels stay as they are.
+
+    Attributes:
+        index: of the slice.
+        regions: its connected regions.
+        found: what is measured of each.
+    """
+
+    index: int
+    regions: SliceRegions
+    found: tuple[_Region, ...]
+
+
 class Measurer:
     """Takes label maps in rising slice order and keeps a few numbers per region, never the maps.
 
@@ -76,16 +91,25 @@ class Measurer:
 
     def add(self, index: int, labels: NDArray[np.uint8]) -> None:
         """Measures [rows, columns] labels of one slice; slices without labels may be left out."""
+        self.add_slice(self.measure_slice(index, labels))
+
+    def measure_slice(self, index: int, labels: NDArray[np.uint8]) -> MeasuredSlice:
+        """What :meth:`add` finds in one slice, without taking it in."""
         regions = slice_regions(labels)
-        self._forest.add(index, regions)
         if regions.count == 0:
-            return
+            return MeasuredSlice(index, regions, ())
         midline = self._midline or MidlinePlane.of_image(self._geometry, (labels.shape[0], labels.shape[1]))
         sides = self._count_sides(index, regions, midline)
-        self._regions.extend(
+        found = (
             self._measure_region(index, regions, number, window, *sides[:, number - 1])
             for number, window in enumerate(ndimage.find_objects(regions.map), start=1)
         )
+        return MeasuredSlice(index, regions, tuple(found))
+
+    def add_slice(self, measured: MeasuredSlice) -> None:
+        """Takes in a slice that :meth:`measure_slice` has measured, here or in a measurer of the same scan."""
+        self._forest.add(measured.index, measured.regions)
+        self._regions.extend(measured.found)
 
     def slice_area_mm2(self, labels: NDArray[np.uint8]) -> dict[str, float]:
         """Area of one slice's labels by subtype name and ``any``, in mm², without taking the slice in."""

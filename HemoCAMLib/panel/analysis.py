@@ -352,6 +352,8 @@ class Analysis:
 
     def _end(self, state: str, error: HemoCAMError | None) -> None:
         self._turn.stop()
+        # A connected timer keeps this object, and with it every array of the run, as long as the application lives.
+        self._turn.disconnect("timeout()", self._take_turn)
         self._steps, self._submitted = None, False
         self._waiting.clear()
         self.error, self.seconds_left = error, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from HemoCAMLib.ct import SliceGeometry
 from HemoCAMLib.errors import InputRefused
 from HemoCAMLib.mask import KeptSlices, MaskSettings, label_scan
-from HemoCAMLib.measure import Measurements, Measurer, MidlinePlane
+from HemoCAMLib.measure import MeasuredSlice, Measurements, Measurer, MidlinePlane
 from HemoCAMLib.panel.analysis_result import AnalysisResult
 from HemoCAMLib.run.record import ClassOrder, measurement_record
 from HemoCAMLib.run.relabel_run import relabel_settings
@@ -48,6 +49,7 @@ class LiveThresholds:
         self._midline = MidlinePlane.from_dict(midline) if midline else None
         self._stored: _Stored | None = None
         self._hu: Any = None
+        self._measured: dict[int, tuple[NDArray[np.uint8], MeasuredSlice]] = {}
 
     @property
     def run(self) -> Result:
@@ -123,15 +125,22 @@ class LiveThresholds:
                 self._hu = hu_of_node(self._result.shown)
         hu = self._hu if settings.refinement is not None else None
         # Lesions are told from specks when all slices are labelled, so the first slice takes as long as all.
-        return (yield from in_background(self._stored.labels, self._geometry, settings, hu))
+        asked = self._stored.asked = object()
+        labels = yield from in_background(self._stored.labels, asked, self._geometry, settings, hu)
+        assert labels is not None
+        return labels
 
     def _measured_steps(self, labels: NDArray[np.uint8]) -> Steps[Measurements]:
         assert self._geometry is not None
         measurer = Measurer(self._geometry, self._midline)
         for index, plane in enumerate(labels):
-            if plane.any():
-                measurer.add(index, plane)
+            if not plane.any():
+                continue
+            before = self._measured.get(index)
+            if before is None or not np.array_equal(before[0], plane):
+                before = self._measured[index] = (plane, measurer.measure_slice(index, plane))
                 yield
+            measurer.add_slice(before[1])
         return measurer.finish()
 
 
@@ -143,13 +152,21 @@ class _Stored:
         self.maps = np.stack([classes.subtype_maps(plane) for plane in np.moveaxis(run.activation, 1, 0)], 1)
         self.probabilities = np.stack([classes.subtype_probabilities(column) for column in run.probabilities.T], axis=1)
         self.brain = run.brain
+        #: Whose labels are wanted: a slider that moves on asks again while its last question still waits.
+        self.asked: object = None
         self._kept = KeptSlices()
+        self._one_at_a_time = Lock()
 
-    def labels(self, geometry: SliceGeometry, settings: MaskSettings, hu: Any) -> NDArray[np.uint8]:
-        """[slice, row, column]."""
-        labels = np.zeros((self.maps.shape[1], *self.brain[0].shape), np.uint8)
-        planes = label_scan(self.maps, self.probabilities, self.brain, geometry, settings, hu, self._kept)
-        for index, plane in enumerate(planes):
-            if plane.any():
-                labels[index] = plane
-        return labels
+    def labels(
+        self, asked: object, geometry: SliceGeometry, settings: MaskSettings, hu: Any
+    ) -> NDArray[np.uint8] | None:
+        """[slice, row, column]; None where :attr:`asked` is another by now."""
+        with self._one_at_a_time:
+            if asked is not self.asked:
+                return None
+            labels = np.zeros((self.maps.shape[1], *self.brain[0].shape), np.uint8)
+            planes = label_scan(self.maps, self.probabilities, self.brain, geometry, settings, hu, self._kept)
+            for index, plane in enumerate(planes):
+                if plane.any():
+                    labels[index] = plane
+            return labels

@@ -48,6 +48,8 @@ def keep_run(shown: ResultNodes) -> bool:
 
 def keep_run_steps(shown: ResultNodes) -> Steps[bool]:
     """The same in small steps."""
+    if not shown.is_open:
+        return False
     if shown.nodes(ARCHIVE):
         return True
     folder = shown.find_run_folder()
