@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -27,8 +28,7 @@ class ModuleTest(ApplicationCase):
         offered = getattr(slicer.modules, "sampleDataSources", None)
         if offered is not None:
             # Registered when the application has started, which may be after a script of its command line.
-            names = lambda: [source.sampleName for source in offered.get(CATEGORY, [])]  # noqa: E731
-            self.assertTrue(self.turn_until(lambda: SAMPLE_NAME in names(), 20), names())
+            self.assertTrue(self.turn_until(lambda: SAMPLE_NAME in _names(offered), 20), _names(offered))
         volume, truth = load_phantom()
         voxels = slicer.util.arrayFromVolume(volume)
         self.assertEqual(voxels.shape[1:], (512, 512))
@@ -73,3 +73,7 @@ class ModuleTest(ApplicationCase):
         with self.assertRaises(UsageError) as caught:
             self.logic().analyze(None)
         self.assertEqual(caught.exception.code, "USAGE_VOLUME")
+
+
+def _names(sources: dict[str, list[Any]]) -> list[str]:
+    return [str(source.sampleName) for source in sources.get(CATEGORY, [])]

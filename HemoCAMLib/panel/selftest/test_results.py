@@ -11,6 +11,9 @@ from HemoCAMLib.panel.selftest.application_case import ApplicationCase
 from HemoCAMLib.panel.selftest.phantom_run import phantom_in_scene, write_phantom_run
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
+#: Beginnings of the names of classes of a result's nodes, and of their display and storage nodes.
+KINDS = ("Segmentation", "Table", "Plot", "Text", "ScalarVolume", "VolumeArchetype")
+
 
 class ResultsTest(ApplicationCase):
     volume: Any
@@ -91,11 +94,10 @@ class ResultsTest(ApplicationCase):
 
 
 def nodes_of_scene() -> list[str]:
-    """Classes of all nodes of the scene, in order."""
+    """Classes of the nodes of such kinds as a result has; views add others when they like."""
     scene = slicer.mrmlScene
-    # Made when it is first asked for.
-    scene.GetSubjectHierarchyNode()
-    return sorted(scene.GetNthNode(index).GetClassName() for index in range(scene.GetNumberOfNodes()))
+    classes = (str(scene.GetNthNode(index).GetClassName()) for index in range(scene.GetNumberOfNodes()))
+    return sorted(name for name in classes if name.removeprefix("vtkMRML").startswith(KINDS) and "View" not in name)
 
 
 def _directions(volume: Any) -> Any:
