@@ -140,10 +140,10 @@ def end_worker_as_a_reload_does(stage: Stage) -> None:
 EVENTS: list[tuple[Callable[[Stage], None], int, int, bool]] = [
     (close_scene, 2, 10, False),
     (delete_input, 1, 3, False),
-    (delete_result_folder, 1, 3, False),
-    (delete_segmentation, 1, 3, False),
+    (delete_result_folder, 0, 3, False),
+    (delete_segmentation, 0, 3, False),
     (kill_worker, 1, 3, False),
-    (kill_launcher, 1, 2, False),
+    (kill_launcher, 0, 2, False),
     (cancel, 1, 4, True),
     (end_worker_as_a_reload_does, 1, 2, False),
     (quit_application, 1, 3, False),

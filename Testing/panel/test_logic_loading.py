@@ -56,7 +56,7 @@ def loaded(modules: Path, elsewhere: Path) -> Any:
     return json.loads(answer.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("way", ["installed", "built"])
+@pytest.mark.parametrize("way", ["installed", pytest.param("built", marks=pytest.mark.slow)])
 def test_the_module_loads_from_what_cmake_made(way: str, trees: ExtensionTrees, tmp_path: Path) -> None:
     modules: Path = getattr(trees, way)
     passed, library, models, has_panel = loaded(modules, tmp_path)
