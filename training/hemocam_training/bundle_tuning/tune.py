@@ -94,7 +94,7 @@ def tune(
     scans = _Scans(store, source, calibration)
     probabilities = np.concatenate([scan.probabilities(calibration) for scan in scans])
     candidates = candidates_by_class(probabilities, target, known, wanted.sensitivity)
-    gates = {name: round(found.asked, 4) for name, found in candidates.items()}
+    gates = {name: round(found.asked, 6) for name, found in candidates.items()}
     figures: dict[str, Any] = {
         "slices": len(logits),
         "classification": classification(logits, probabilities, target, known, gates),
@@ -213,7 +213,7 @@ def _mask_thresholds(
     for name, grid in grid_search(scans.for_grid(), tried, GRIDS[scale], scale).items():  # type: ignore[arg-type]
         gate, threshold, dice = _best_pair(grid, candidates[name], options)
         exact[name] = [gate]
-        chosen[name] = round(gate, 4)
+        chosen[name] = round(gate, 6)
         tables[scale][name] = threshold
         found[scale][name] = {"pooled_dice": round(dice, 4), **_paper_grid(grid, scale)}
     other = next(one for one in GRIDS if one != scale)

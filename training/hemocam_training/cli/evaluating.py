@@ -35,6 +35,7 @@ def evaluate_bundle(
     out: Path,
     scans: SourceOptions,
     training: Sequence[Path],
+    training_parts: Sequence[str],
     variants: Path | None,
     *,
     store: Path | None,
@@ -54,7 +55,7 @@ def evaluate_bundle(
     if into_card and not bundle.path.is_dir():
         raise UsageError("USAGE_MODEL_ZIP", "A zipped model cannot be changed.", "Unpack it and give its folder.")
     source = one_source(scans, noise=True)
-    seen = rows_seen(training, scans.split, ["train", "tune"])
+    seen = rows_seen(training, scans.split, training_parts)
     told = refuse_seen(bundle.metadata.training_data, source, seen, "test", unchecked=unchecked)
     ways = mask_ways(MaskSettings.from_metadata(bundle.metadata.hemocam_fields()), variants, baseline=baseline)
     console = messages()

@@ -15,6 +15,14 @@ Training = Annotated[
     list[Path] | None,
     typer.Option("--training", help="Index that the model learned from; may be repeated.", show_default=False),
 ]
+TrainingParts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--training-part",
+        help="Part of the split that it learned from; may be repeated.",
+        show_default="train (and tune)",
+    ),
+]
 Unchecked = Annotated[
     bool, typer.Option("--unchecked", help="Go on where nobody can tell what the model learned from; results say so.")
 ]
@@ -52,6 +60,20 @@ def cache(
 
 
 @app.command()
+def anatomies(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the heads.", show_default=False)],
+    phantoms: PhantomSeeds,
+    templates: Templates = None,
+    size: Annotated[int, typer.Option(min=32, max=512, help="Rows and columns, a divisor of 512.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes; 0 takes all cores.")] = 0,
+) -> None:
+    """Draw heads without blood, on which blood is painted while a training goes on; can be repeated when stopped."""
+    from hemocam_training.cli.caching import draw_anatomies
+
+    draw_anatomies(out, phantoms, templates, size=size, workers=workers)
+
+
+@app.command()
 def tune(
     model: Annotated[Path, typer.Argument(help="Bundle.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", "-o", help="Settings to write, a JSON file.", show_default=False)],
@@ -62,6 +84,7 @@ def tune(
     part: Parts = None,
     templates: Templates = None,
     training: Training = None,
+    training_part: TrainingParts = None,
     sensitivity: Annotated[
         float | None,
         typer.Option(help="Share of positive slices to call at least.", show_default="largest TPR - FPR"),
@@ -90,6 +113,7 @@ def tune(
         out,
         SourceOptions(phantoms, index, root, split, tuple(part or ()), templates),
         training or [],
+        training_part or ["train"],
         TuneOptions(sensitivity, joint, calibration, mask_scale, refinement),  # type: ignore[arg-type]
         store=store,
         threads=threads,
@@ -157,6 +181,7 @@ def evaluate(
     part: Parts = None,
     templates: Templates = None,
     training: Training = None,
+    training_part: TrainingParts = None,
     variants: Annotated[
         Path | None,
         typer.Option(help="JSON file: by name a refinement or mask settings, compared too.", show_default=False),
@@ -180,6 +205,7 @@ def evaluate(
         out,
         SourceOptions(phantoms, index, root, split, tuple(part or ()), templates),
         training or [],
+        training_part or ["train", "tune"],
         variants,
         store=store,
         threads=threads,

@@ -27,6 +27,7 @@ def tune_bundle(
     out: Path,
     scans: SourceOptions,
     training: Sequence[Path],
+    training_parts: Sequence[str],
     options: TuneOptions,
     *,
     store: Path | None,
@@ -43,8 +44,8 @@ def tune_bundle(
         raise UsageError("USAGE_FILE_EXISTS", f"{out.name} is there already.", "Name another file, or --overwrite.")
     if apply and not opened.path.is_dir():
         raise UsageError("USAGE_MODEL_ZIP", "A zipped model cannot be changed.", "Unpack it and give its folder.")
-    source = tuning_source(scans, training)
-    seen = rows_seen(training, scans.split, ["train"])
+    source = tuning_source(scans, training, training_parts)
+    seen = rows_seen(training, scans.split, training_parts)
     told = refuse_seen(learned_from(opened), source, seen, "tuning", unchecked=unchecked)
     console = messages()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -68,7 +69,9 @@ def tune_bundle(
     )
 
 
-def tuning_source(scans: SourceOptions, training: Sequence[Path]) -> PhantomSource | IndexSource:
+def tuning_source(
+    scans: SourceOptions, training: Sequence[Path], training_parts: Sequence[str]
+) -> PhantomSource | IndexSource:
     """The scans to tune on: phantoms with every mixture of subtypes equally often, or a part that is for tuning.
 
     Raises:
@@ -80,8 +83,11 @@ def tuning_source(scans: SourceOptions, training: Sequence[Path]) -> PhantomSour
             "Settings are tuned on scans that are for tuning only.",
             "Give --split and --part tune, or with --training the index that the model learned from.",
         )
-    if scans.split is not None and "train" in scans.parts:
-        raise UsageError("USAGE_TUNING_PART", "The part train is what a model learns from.", "Give --part tune.")
+    both = sorted(set(training_parts) & set(scans.parts))
+    if both:
+        raise UsageError(
+            "USAGE_TUNING_PART", f"The part {both[0]} is what the model learned from.", "Give --part tune."
+        )
     source = one_source(scans, noise=True)
     if isinstance(source, PhantomSource):
         return replace(source, mixtures=tuple(subtypes for _, subtypes in MIXTURES))
