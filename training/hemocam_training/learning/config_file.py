@@ -189,10 +189,15 @@ def _at(values: list[Any], key: str, name: str) -> Any:
     return values[int(key)]
 
 
+_UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+
+
 def _refused(error: ValidationError, kind: type) -> ConfigRefused:
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    # A misspelt key may leave another one missing: the spelling is what helps.
+    first = next((one for one in found if one["type"] in _UNKNOWN_KEY), found[0])
     place = [part for part in first["loc"] if isinstance(part, int) or part in _all_names(kind)]
-    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if first["type"] in _UNKNOWN_KEY:
         # The last part is what is not known; it may be the name of something elsewhere.
         name = str(first["loc"][-1])
         place = [*[part for part in first["loc"][:-1] if isinstance(part, int) or part in _all_names(kind)], name]

@@ -106,6 +106,7 @@ def layer_figure(rows: Sequence[Row]) -> Figure:
             range(len(methods)), [marked(method, [r for r in chosen if r.method == method]) for method in methods]
         )
         axis.set_xlim(left=0)
+        axis.set_ylim(-0.6, len(methods) - 0.4)
         axis.set_xlabel("Dice, mean over slices, 95 % interval over patients")
         axis.grid(axis="y", visible=False)
         axis.legend(title="layer", loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure as Canvas
 #: Of Okabe and Ito, in an order in which neighbours differ most; readable by most colour-blind readers.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442")
 #: Colours that a file is reduced to: a third of the size, and no banding in greys that matters.
-PALETTE = 128
+PALETTE = 256
 DPI = 130
 
 STYLE: dict[Any, Any] = {

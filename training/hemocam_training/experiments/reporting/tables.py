@@ -78,15 +78,15 @@ class Table:
         return [[_shown(row.get(name), self.decimals.get(name, 3)) for name in self.columns] for row in self.rows]
 
     def bold(self) -> list[list[bool]]:
-        """[row][column] whether a cell is the best of its column; ties as shown are all bold, a single row is not."""
+        """[row][column] whether a cell is the best of its column as shown; none where all are equal."""
         marks = [[False] * len(self.columns) for _ in self.rows]
         for position, name in enumerate(self.columns):
-            if name not in self.best or len(self.rows) < 2:
+            if name not in self.best:
                 continue
             digits = self.decimals.get(name, 3)
             values = [round(_number(row.get(name)), digits) for row in self.rows]
             known = [value for value in values if not math.isnan(value)]
-            if not known:
+            if len(set(known)) < 2:
                 continue
             best = max(known) if self.best[name] == "max" else min(known)
             for mark, value in zip(marks, values, strict=True):
