@@ -32,8 +32,9 @@ PUBLISHED_HU = {
 #: chosen for their bleeding, those of a phantom are all it has.
 PUBLISHED_AREAS_PX = {"IPH": (3317, 4), "IVH": (1302, 4), "SAH": (660, 3), "SDH": (3481, 4), "EDH": (629, 3)}
 
-#: Volume of all bleeding in a scan, mL: median, quartiles, largest, and the factor that phantoms may be off.
-PUBLISHED_VOLUMES_ML, VOLUME_FACTOR = (15.0, 4.5, 42.7, 260.0), 2.0
+#: Volume of all bleeding in a scan, mL: median, quartiles, largest, and the factor that phantoms may be off: the
+#: published areas are of larger bleeds than the published volumes, and phantoms stand between.
+PUBLISHED_VOLUMES_ML, VOLUME_FACTOR = (15.0, 4.5, 42.7, 260.0), 2.5
 
 
 def _volumes_ml(phantoms: Iterable[Phantom]) -> NDArray[np.float64]:
@@ -42,8 +43,9 @@ def _volumes_ml(phantoms: Iterable[Phantom]) -> NDArray[np.float64]:
 
 
 @pytest.mark.slow
-def test_density_area_and_volume_of_bleeding_are_distributed_as_published() -> None:
-    phantoms = [make_phantom(seed, SIZE, SIZE, noise=False) for seed in range(6000, 6090)]
+def test_density_area_and_volume_of_bleeding_are_distributed_as_published(shared_data: Path) -> None:
+    templates = shared_data / "ct_head_templates"
+    phantoms = [make_phantom(seed, SIZE, SIZE, noise=False, templates=templates) for seed in range(6000, 6060)]
     for subtype in SUBTYPES:
         (median, low, high), near, far = PUBLISHED_HU[subtype.name]
         values = np.concatenate([p.noise_free[p.labels == subtype.label] for p in phantoms])

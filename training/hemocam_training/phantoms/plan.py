@@ -95,12 +95,12 @@ def _plan_iph(rng: np.random.Generator, repeats: int) -> Clot:
     sites = ["putamen", "thalamus", "lobe", "cerebellum", "pons", "contusion"]
     site = rng.choice(sites, p=[0.25, 0.19, 0.29, 0.09, 0.05, 0.13])
     median_ml, largest_ml = {
-        "putamen": (24, 90),
+        "putamen": (16, 90),
         "thalamus": (6, 30),
-        "lobe": (20, 110),
+        "lobe": (13, 110),
         "cerebellum": (9, 35),
         "pons": (3, 9),
-        "contusion": (18, 60),
+        "contusion": (12, 60),
     }[str(site)]
     volume_ml = float(np.clip(rng.lognormal(np.log(median_ml / repeats**1.5), 1.15), 0.06, largest_ml))
     if site == "putamen":
@@ -168,15 +168,15 @@ def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
         "chronic": rng.uniform(6, 21),
         "falx": rng.normal(56, 5),
     }[kind]
-    thickness = float(np.clip(rng.lognormal(np.log(7.5), 0.5), 3.5, 22))
+    thickness = float(np.clip(rng.lognormal(np.log(6.5), 0.5), 3.5, 22))
     if kind == "chronic":
-        thickness = min(1.35 * thickness, 24.0)
+        thickness = min(1.25 * thickness, 24.0)
     if kind == "falx":
         thickness = rng.uniform(2, 6)
     elif (16 < hu < 46 or kind == "mixed") and kind != "subacute":
         # A thin film as dense as the brain beside it has no border that anyone could see.
         thickness = max(thickness, 6.0 + 2.0 * float(rng.random()))
-    size = (rng.uniform(42, 100), rng.uniform(32, 70), thickness)
+    size = (rng.uniform(38, 90), rng.uniform(28, 62), thickness)
     return Clot("SDH", kind, _side_direction(rng, 0.05, 0.75), size, hu, 0.25)
 
 
