@@ -14,6 +14,7 @@ ending does all steps at once.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Generator
 from typing import Any, TypeAlias, TypeVar
@@ -41,6 +42,41 @@ def finish(steps: Steps[Made]) -> Made:
             return made
 
 
+class _Collection:
+    """Python's cyclic garbage collection, which rests while threads work.
+
+    It runs in whatever thread it is due, and destroys there what it finds: widgets and timers that a panel has let go
+    of must only ever be destroyed on the main thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._paused = 0
+        self._was_enabled = True
+
+    def pause(self) -> Callable[[], None]:
+        """Pauses it until the function that is returned was called twice: by the thread, and by who waits for it."""
+        left = 2
+        with self._lock:
+            if self._paused == 0:
+                self._was_enabled = gc.isenabled()
+                gc.disable()
+            self._paused += 1
+
+        def leave() -> None:
+            nonlocal left
+            with self._lock:
+                left -= 1
+                self._paused -= left == 0
+                if left == 0 and self._paused == 0 and self._was_enabled:
+                    gc.enable()
+
+        return leave
+
+
+_collection = _Collection()
+
+
 def in_background(work: Callable[..., Made], *arguments: Any) -> Steps[Made]:
     """Calls a function in a thread of its own; a step waits for it, a hundredth of a second at most.
 
@@ -52,17 +88,23 @@ def in_background(work: Callable[..., Made], *arguments: Any) -> Steps[Made]:
     """
     outcome: list[tuple[Made | None, BaseException | None]] = []
 
+    leave = _collection.pause()
+
     def run() -> None:
         try:
             outcome.append((work(*arguments), None))
         except BaseException as error:
             outcome.append((None, error))
+        leave()
 
     thread = threading.Thread(target=run, name="HemoCAM", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(_TURN_S)
-        yield
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join(_TURN_S)
+            yield
+    finally:
+        leave()
     made, error = outcome[0]
     if error is not None:
         raise error

@@ -9,6 +9,7 @@ Nothing of it is importable by accident: `qt`, `ctk` and the application's part 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import shutil
 import sys
@@ -178,6 +179,8 @@ class PanelHost:
         self.scene.close()
         self._recording.__exit__()
         self._children.__exit__()
+        # What the module left in cycles goes now, on the main thread, and not in whatever thread is next.
+        gc.collect()
         shutil.rmtree(self.folder, ignore_errors=True)
         if kind is None:
             self.fail_on_errors()
