@@ -174,18 +174,15 @@ def _network_before(out: Path, config: FitConfig, number: int, source: SliceSour
 
 def _prepared(out: Path, config: FitConfig, *, resume: bool, write: bool) -> list[dict[str, Any]]:
     """The folder with its settings, and the history that is there."""
-    there = (out / SETTINGS).exists()
-    if there and not resume:
-        # Another process of the same training may have written it just now.
-        if not write:
-            return []
-        raise UsageError(
-            "USAGE_FILE_EXISTS", f"{out.name} holds a training already.", "Resume it, or name another folder."
-        )
-    if there:
+    # Settings alone are left by a training that never came to its first check: nothing of it is lost.
+    if (out / HISTORY).exists():
+        if not resume:
+            raise UsageError(
+                "USAGE_FILE_EXISTS", f"{out.name} holds a training already.", "Resume it, or name another folder."
+            )
         _refuse_other_settings(read_config(out / SETTINGS), config)
-        history = out / HISTORY
-        return json.loads(history.read_text(encoding="utf-8")) if history.exists() else []
+        rows: list[dict[str, Any]] = json.loads((out / HISTORY).read_text(encoding="utf-8"))
+        return rows
     if write:
         try:
             out.mkdir(parents=True, exist_ok=True)

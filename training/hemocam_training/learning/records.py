@@ -97,13 +97,16 @@ class Records(pl.Callback):
             self._write(learner, row, is_best=is_best)
         if trainer.logger is not None:
             trainer.logger.log_metrics(_curves(row), step)
-        trainer.save_checkpoint(self._out / f"{STATE}.partial")
-        if trainer.is_global_zero:
-            (self._out / f"{STATE}.partial").replace(self._out / STATE)
+        finished = learner.clock.finished(step)
+        # A finished stage is told by its weights; a state at its end would be resumed into one step too many.
+        if not finished:
+            trainer.save_checkpoint(self._out / f"{STATE}.partial")
+            if trainer.is_global_zero:
+                (self._out / f"{STATE}.partial").replace(self._out / STATE)
+        trainer.strategy.barrier()
         if self._reload is not None:
             self._reload()
-        stopped = self._until_step is not None and step >= self._until_step
-        if learner.clock.finished(step) or stopped:
+        if finished or (self._until_step is not None and step >= self._until_step):
             trainer.should_stop = True
 
     def _row(self, learner: Learner, step: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import nn
 from hemocam_training.errors import ConfigRefused
 from hemocam_training.learning.averaging import ExponentialAverage
 from hemocam_training.learning.batches import Batches, Share, ValidationBatches
-from hemocam_training.learning.config import FitConfig, TrainerConfig
+from hemocam_training.learning.config import FitConfig, StageConfig, TrainerConfig
 from hemocam_training.learning.learner import Learner
 from hemocam_training.learning.machines import Processes
 from hemocam_training.learning.networks import EncoderClassifier
@@ -90,18 +90,7 @@ def run_stage(run: StageRun, network: nn.Module, sources: Sources, started: Proc
         Cancelled: the user interrupted it.
     """
     config, stage, settings = run.config, run.config.stages[run.number - 1], run.config.trainer
-    if stage.minutes is not None and started.count > 1:
-        raise ConfigRefused(
-            "TRAIN_CONFIG_MINUTES",
-            "Several processes cannot train by the clock: they would not stop at the same step.",
-            "Give the stage's length in steps or epochs.",
-        )
-    if settings.accelerator == "gpu" and not _on_gpu(settings):
-        raise ConfigRefused("TRAIN_CONFIG_DEVICES", "There is no GPU here.", "Set trainer.accelerator to auto or cpu.")
-    if settings.precision == "16-mixed" and not _on_gpu(settings):
-        raise ConfigRefused(
-            "TRAIN_CONFIG_PRECISION", "16-mixed needs a GPU.", "Set trainer.precision to bf16-mixed or 32-true."
-        )
+    _refuse_impossible(stage, settings, started)
     share = Share(started.rank, started.count, settings.accumulate)
     learner = _learner(run, network, sources, share)
     average = ExponentialAverage(settings.averaging) if settings.averaging is not None else None
@@ -116,23 +105,9 @@ def run_stage(run: StageRun, network: nn.Module, sources: Sources, started: Proc
         reload=(lambda: learner.take(_reopened(config, stage.input_size))) if config.data.reload else None,
         until_step=run.until_step,
     )
-    callbacks: list[Callback] = [records, *([average] if average is not None else [])]
-    if settings.early_stop is not None and sources.validation is not None:
-        callbacks.append(
-            EarlyStopping(
-                monitor=SCORES[settings.monitor][0],
-                mode="max" if SCORES[settings.monitor][1] > 0 else "min",
-                patience=settings.early_stop.checks,
-                min_delta=settings.early_stop.least_gain,
-                check_finite=False,
-                verbose=False,
-            )
-        )
-    if run.show and started.rank == 0:
-        callbacks.append(ProgressLine(run.number, len(config.stages)))
     state = run.out / STATE
     with _quiet():
-        trainer = _trainer(config, run, callbacks, started)
+        trainer = _trainer(config, run, _callbacks(run, records, average, sources, started), started)
         try:
             trainer.fit(learner, ckpt_path=str(state) if state.exists() else None, weights_only=True)
         except FloatingPointError as error:
@@ -151,6 +126,42 @@ def run_stage(run: StageRun, network: nn.Module, sources: Sources, started: Proc
             ) from ended
     stopped_early = run.until_step is None or trainer.global_step < run.until_step
     return learner.clock.finished(trainer.global_step) or (settings.early_stop is not None and stopped_early)
+
+
+def _refuse_impossible(stage: StageConfig, settings: TrainerConfig, started: Processes) -> None:
+    if stage.minutes is not None and started.count > 1:
+        raise ConfigRefused(
+            "TRAIN_CONFIG_MINUTES",
+            "Several processes cannot train by the clock: they would not stop at the same step.",
+            "Give the stage's length in steps or epochs.",
+        )
+    if settings.accelerator == "gpu" and not _on_gpu(settings):
+        raise ConfigRefused("TRAIN_CONFIG_DEVICES", "There is no GPU here.", "Set trainer.accelerator to auto or cpu.")
+    if settings.precision == "16-mixed" and not _on_gpu(settings):
+        raise ConfigRefused(
+            "TRAIN_CONFIG_PRECISION", "16-mixed needs a GPU.", "Set trainer.precision to bf16-mixed or 32-true."
+        )
+
+
+def _callbacks(
+    run: StageRun, records: Records, average: ExponentialAverage | None, sources: Sources, started: Processes
+) -> list[Callback]:
+    settings = run.config.trainer
+    found: list[Callback] = [records, *([average] if average is not None else [])]
+    if settings.early_stop is not None and sources.validation is not None:
+        name, sign = SCORES[settings.monitor]
+        stop = EarlyStopping(
+            monitor=name,
+            mode="max" if sign > 0 else "min",
+            patience=settings.early_stop.checks,
+            min_delta=settings.early_stop.least_gain,
+            check_finite=False,
+            verbose=False,
+        )
+        found.append(stop)
+    if run.show and started.rank == 0:
+        found.append(ProgressLine(run.number, len(run.config.stages)))
+    return found
 
 
 def wait_for_all(started: Processes) -> None:
