@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,7 +72,7 @@ def mask_figure(models: Sequence[Judged], parts: Parts) -> Figure:
                 axis.imshow(image[box], cmap="gray", vmin=0, vmax=1)
                 axis.imshow(_coloured(labels)[box], interpolation="nearest")
         for axis, title in zip(grid[0], ("truth", *(one.title for one in models)), strict=True):
-            axis.set_title(title, fontsize=8)
+            axis.set_title(fill(title, 18), fontsize=8)
         handles = [Patch(color=_rgb(one), label=one.name) for one in SUBTYPES]
         canvas.legend(handles=handles, loc="lower center", ncols=len(handles))
         canvas.tight_layout(rect=(0, 0.35 / (PICTURE * len(positions) + 0.7), 1, 1), pad=0.3, w_pad=0.25, h_pad=0.25)
@@ -108,7 +109,9 @@ def ablation_figure(with_loss: Judged, without: Judged, parts: Parts) -> Figure:
                     heat = _heat((with_loss, without)[row - 1], position, subtype, slices.size)[box]
                     axis.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=np.clip(1.6 * heat, 0, 0.75))
         for axis, title in zip(grid[:, 0], columns, strict=True):
-            axis.text(-0.06, 0.5, title, transform=axis.transAxes, rotation=90, va="center", ha="right", fontsize=8)
+            axis.text(
+                -0.06, 0.5, fill(title, 18), transform=axis.transAxes, rotation=90, va="center", ha="right", fontsize=8
+            )
         canvas.tight_layout(pad=0.3, w_pad=0.2, h_pad=0.2)
         return figure_of(
             canvas,
