@@ -1,4 +1,4 @@
-"""What ``hemocam-train cache`` does."""
+"""What ``hemocam-train cache`` and ``hemocam-train anatomies`` do."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from hemocam_training.cli.sources import SourceOptions, one_source
+from hemocam_training.cli.sources import SourceOptions, one_source, phantom_range
+from hemocam_training.painting.anatomies import write_anatomies
 from hemocam_training.shards.writing import verify_shards, write_shards
 from HemoCAMLib.cli.streams import messages, output, write_json
+from HemoCAMLib.errors import UsageError
 
 _FINDINGS_SHOWN = 20
 
@@ -63,3 +65,23 @@ def cache_slices(
     if len(findings) > _FINDINGS_SHOWN:
         console.print(f"… and {len(findings) - _FINDINGS_SHOWN} more; --json gives all.")
     output().print(f"{summary['slices']} slices of {summary['scans']} scans are cached in {out}.")
+
+
+def draw_anatomies(out: Path, phantoms: str, templates: Path | None, *, size: int, workers: int) -> None:
+    """Draw what is missing of a folder of heads."""
+    if 512 % size:
+        raise UsageError("USAGE_SHARDS_SIZE", f"{size} does not divide 512.", "Give 128, 256 or 512.")
+    first, count = phantom_range(phantoms)
+    console = messages()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("heads", total=count)
+        write_anatomies(
+            out,
+            first,
+            count,
+            size=size,
+            templates=templates,
+            workers=workers or os.cpu_count() or 1,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    output().print(f"{count} heads in {out}.")

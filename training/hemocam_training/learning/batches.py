@@ -16,9 +16,10 @@ from hemocam_training.errors import ConfigRefused, DataRefused
 from hemocam_training.learning.augmentation import NoiseBank, augment, draw, windowed
 from hemocam_training.learning.config import AugmentationConfig, DataConfig
 from hemocam_training.learning.slices import SliceSource
+from hemocam_training.painting.source import PaintedSlices
 
 # Streams of chance that must not meet.
-_BATCHES, _ORDER, _VALIDATION_NOISE = 11, 13, 99
+_BATCHES, _ORDER, _PAINT, _VALIDATION_NOISE = 11, 13, 15, 99
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,39 @@ class Batches(Dataset[dict[str, Any]]):
         repeated = rng.random(everything.size) < self._data.repeated_share
         draws = draw(self._augmentation, everything.size, rng) if self._augmentation is not None else None
         mine = self._share.of(everything.size, part)
+        if isinstance(self.source, PaintedSlices):
+            made = _painted(self.source, everything[mine], repeated[mine], [*self._seed, _PAINT, step], mine)
+            if not self._masked:
+                del made["masks"]
+        else:
+            made = self._taken(self.source, everything, mine, repeated)
+        made |= {
+            "position": position,
+            "same": torch.from_numpy(repeated[mine]),
+            "draws": draws.part(mine) if draws is not None else None,
+        }
+        return made if self._on_device else finished(made, self.bank)
+
+    def _taken(
+        self,
+        source: SliceSource,
+        everything: NDArray[np.int64],
+        mine: NDArray[np.int64],
+        repeated: NDArray[np.bool_],
+    ) -> dict[str, Any]:
+        """Stacks and labels of slices as they are."""
         indices = everything[mine]
-        hu, same = self.source.stacks_hu(indices, repeated[mine]), torch.from_numpy(repeated[mine])
         parts = self._share.processes * self._share.accumulate
         made: dict[str, Any] = {
-            "position": position,
-            "target": torch.from_numpy(self.source.target[indices]),
-            "known": torch.from_numpy(self.source.known[indices]),
-            "known_count": torch.tensor(float(max(1.0, self.source.known[everything].sum())) / parts),
+            "target": torch.from_numpy(source.target[indices]),
+            "known": torch.from_numpy(source.known[indices]),
+            "known_count": torch.tensor(float(max(1.0, source.known[everything].sum())) / parts),
+            "hu": source.stacks_hu(indices, repeated[mine]),
         }
         if self._masked:
-            masks: Any = self.source
+            masks: Any = source
             made["masks"] = torch.from_numpy(masks.masks(indices))
-        made |= {"hu": hu, "same": same, "draws": draws.part(mine) if draws is not None else None}
-        return made if self._on_device else finished(made, self.bank)
+        return made
 
     def _indices(self, step: int, rng: np.random.Generator) -> NDArray[np.int64]:
         if self._data.sampling == "balanced":
@@ -128,6 +148,31 @@ class Batches(Dataset[dict[str, Any]]):
             order = np.random.default_rng([*self._seed, _ORDER, epoch]).permutation(len(self.source))
             self._order = (epoch, order)
         return self._order[1][place * self._batch : (place + 1) * self._batch]
+
+
+def _painted(
+    source: PaintedSlices,
+    indices: NDArray[np.int64],
+    repeated: NDArray[np.bool_],
+    seed: list[int],
+    places: NDArray[np.int64],
+) -> dict[str, Any]:
+    """Stacks that are painted now, with their labels; what is painted follows from the place in the whole batch.
+
+    Other processes' labels are not known here, so each part is weighted by its own number of known labels.
+    """
+    stacks = [
+        source.painted(int(index), bool(alone), [*seed, int(place)])
+        for index, alone, place in zip(indices, repeated, places, strict=True)
+    ]
+    known = torch.stack([stack.known for stack in stacks])
+    return {
+        "target": torch.stack([stack.target for stack in stacks]),
+        "known": known,
+        "known_count": known.sum().clamp(min=1),
+        "hu": torch.stack([stack.hu for stack in stacks]),
+        "masks": torch.stack([stack.labels for stack in stacks]),
+    }
 
 
 def finished(made: dict[str, Any], bank: NoiseBank) -> dict[str, Any]:

@@ -31,6 +31,8 @@ class DataConfig:
 
     Attributes:
         train: folders of cached slices to learn from; none where sources are handed to ``fit``.
+        painted: folders of heads (``hemocam-train anatomies``) on which blood is painted while the training goes on,
+            instead of ``train``.
         validation: folders of cached slices that are only looked at; those of ``train`` where there is a split.
         split: parts of the patients, a JSON file of ``hemocam-train split``.
         train_parts, validation_parts: of that split.
@@ -47,6 +49,7 @@ class DataConfig:
     """
 
     train: tuple[Path, ...] = ()
+    painted: tuple[Path, ...] = ()
     validation: tuple[Path, ...] = ()
     split: Path | None = None
     train_parts: tuple[str, ...] = ("train",)

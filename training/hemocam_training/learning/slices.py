@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hemocam_training.errors import DataRefused
 from hemocam_training.learning.config import DataConfig
+from hemocam_training.painting.source import PaintedSlices
 from hemocam_training.phantoms.plan import has_hidden_subdural
 from hemocam_training.shards import SliceShards
 from hemocam_training.splits import Split
@@ -111,6 +112,14 @@ def open_slices(data: DataConfig, size: int, *, validation: bool = False) -> Sli
     Raises:
         DataRefused, UsageError: the cache or the split cannot be used.
     """
+    if data.painted and not validation:
+        if data.train or data.labels != "subtypes":
+            raise UsageError(
+                "USAGE_PAINTED",
+                "Painted slices have the labels of our subtypes, and are not mixed with others.",
+                "Leave data.train and data.labels out.",
+            )
+        return PaintedSlices(data.painted, size)
     folders: tuple[Path, ...] = data.validation if validation else data.train
     if validation and not folders:
         if data.split is None:

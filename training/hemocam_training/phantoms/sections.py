@@ -1,0 +1,67 @@
+"""Sections through a head without blood, with what is known of its anatomy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hemocam_training.phantoms.atlas import load_atlas
+from hemocam_training.phantoms.grid import head_grid
+from hemocam_training.phantoms.phantom import WARPED_SHARE, draw_head
+from hemocam_training.phantoms.plan import phantom_generator
+from hemocam_training.phantoms.scanner import scanner_marks
+from hemocam_training.phantoms.slices import FULL_SIZE, SliceSampler, random_planes
+
+_DEEPEST_MM = 58.0
+_OUTSIDE_MM = -5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sections:
+    """A head without blood.
+
+    Attributes:
+        hu: [slice, 512, 512] float32, free of noise.
+        depth_mm: [slice, rows, rows] below the inner table of the skull and its base, negative outside.
+        csf: [slice, rows, rows] 0..1 share of sulci, fissures and cisterns.
+        ventricle: [slice, rows, rows] 0..1 share of ventricle.
+        pixel_mm: spacing of rows and columns of the three.
+        step_mm: slice thickness.
+    """
+
+    hu: NDArray[np.float32]
+    depth_mm: NDArray[np.float32]
+    csf: NDArray[np.float32]
+    ventricle: NDArray[np.float32]
+    pixel_mm: float
+    step_mm: float
+
+
+def draw_sections(seed: int, rows: int = 256, *, templates: Path | None = None) -> Sections:
+    """A head without blood.
+
+    Args:
+        seed: the same seed gives the same head.
+        rows: rows and columns of the anatomy's fields; a divisor of 512.
+        templates: see :func:`hemocam_training.phantoms.make_phantom`.
+    """
+    rng = phantom_generator(seed)
+    grid = head_grid()
+    atlas = load_atlas(templates) if templates is not None and rng.random() < WARPED_SHARE else None
+    head, _ = draw_head(grid, [], rng, atlas)
+    planes = random_planes(rng, FULL_SIZE, head.shape.height_mm)
+    hu = scanner_marks(SliceSampler(grid, planes, FULL_SIZE, FULL_SIZE)(head.hu, -1000.0), planes, rng)
+    hu = hu * np.float32(rng.normal(1, 0.02)) + np.float32(rng.normal(0, 1.0))
+    sampler = SliceSampler(grid, planes, rows, rows)
+    depth = np.clip(np.minimum(head.depth_mm, head.vault_mm), _OUTSIDE_MM, _DEEPEST_MM)
+    return Sections(
+        hu,
+        sampler(depth, _OUTSIDE_MM),
+        np.clip(sampler(head.cisterns, 0.0), 0, 1),
+        np.clip(sampler(head.ventricle, 0.0), 0, 1),
+        planes.geometry.pixel_spacing_mm[0] * FULL_SIZE / rows,
+        planes.thickness_mm,
+    )
