@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +185,17 @@ def test_the_panels_list_analyses_what_is_ticked(host: Any) -> None:
     assert part.apply_button.text == "Analyse ticked scans"
     part.on_add()
     assert part.status_label.text == "The DICOM database holds no CT series."
+
+
+def test_a_finished_analysis_is_not_kept_in_memory(logic: Any, host: Any, tmp_path: Path) -> None:
+    def analysed() -> weakref.ref[Any]:
+        node = add_volume(head_hu(slices=3), "scan")
+        handle = logic.analyze(node, runFolder=tmp_path / "run", wait=False, **QUICK)
+        assert host.run_until(lambda: handle.finished, 120)
+        handle.result.remove()
+        return weakref.ref(handle)
+
+    handle = analysed()
+    host.run_for(0.1)
+    gc.collect()
+    assert handle() is None
