@@ -43,6 +43,8 @@ bench: .venv/bench.stamp
 	$(BIN)/python Testing/benchmarks/bench_cam.py
 	$(BIN)/python Testing/benchmarks/bench_agreement.py
 	$(BIN)/python Testing/benchmarks/bench_documents.py
+	$(BIN)/python Testing/benchmarks/bench_loader.py
+	$(BIN)/python Testing/benchmarks/bench_training.py
 
 # The worker of the measured panel runs in .venv.
 bench-slicer: .venv-slicer/stamp .venv/worker.stamp
