@@ -5,16 +5,18 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import SimpleITK as sitk
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
-from torch.nn import functional
 
 from hemocam_training.errors import DataRefused
 from hemocam_training.phantoms.grid import Field
+
+if TYPE_CHECKING:
+    import torch
 
 #: Files of https://github.com/neurolabusc/Clinical (Rorden 2012): average CT in Cormack units, tissue probabilities.
 ATLAS_FILES = ("scct.nii.gz", "scgrey.nii.gz", "scwhite.nii.gz", "sccsf.nii.gz")
@@ -41,6 +43,9 @@ class HeadAtlas:
     """
 
     def __init__(self, skull: Field, brain: Field, origin_mm: NDArray[np.float64], step_mm: float) -> None:
+        # Commands on data sets know the phantoms too, and need no torch.
+        import torch
+
         self._skull, self._brain = torch.from_numpy(skull)[None], torch.from_numpy(brain)[None]
         self._origin_mm, self._step_mm = origin_mm, step_mm
 
@@ -60,6 +65,9 @@ class HeadAtlas:
         return self._sampled(self._brain, x, y, z)
 
     def _sampled(self, channels: torch.Tensor, *layout_mm: Field) -> list[Field]:
+        import torch
+        from torch.nn import functional
+
         shape = layout_mm[0].shape
         size = np.array(channels.shape[:1:-1], np.float64)
         # LPS axes x and z grow with their index in these files, y falls.

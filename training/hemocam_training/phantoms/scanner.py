@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from scipy import ndimage
-from torch.nn import functional
 
 from hemocam_training.phantoms.grid import Field
 from hemocam_training.phantoms.slices import FULL_SIZE, ScanPlanes
@@ -94,6 +92,10 @@ def _draw_table(hu: Field, planes: ScanPlanes, rng: np.random.Generator) -> None
 
 def slow_blur(values: Field, sigma_mm: float, pixel_mm: float) -> Field:
     """Slices [slice, row, column] blurred by a wide Gaussian, computed on pixels of about 2 mm."""
+    # Commands on data sets know the phantoms too, and need no torch.
+    import torch
+    from torch.nn import functional
+
     rows, columns = values.shape[1:]
     factor = max(1, 1 << int(np.log2(max(1.0, SLOW_PIXEL_MM / pixel_mm) * 1.5)))
     small = values.reshape(-1, rows // factor, factor, columns // factor, factor).mean(axis=(2, 4))
