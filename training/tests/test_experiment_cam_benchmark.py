@@ -98,7 +98,7 @@ def test_the_experiment_goes_from_phantoms_to_its_page(tmp_path: Path) -> None:
     assert set(scores["threshold_rule"]) >= {"fixed", "fixed:50", "otsu@brain"}
     assert scores["class"].unique().tolist() == ["any"]
     assert "scores.csv" in text
-    assert ">hires-cam</td>" in text
+    assert ">hires-cam</span></td>" in text
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 from hemocam_training.bundle_export.card import model_card
 from hemocam_training.bundle_export.checkpoint import read_checkpoint
 from hemocam_training.bundle_export.description import SHIPPED, read_description
-from hemocam_training.bundle_export.export import describe_again, export_bundle, with_evaluation, with_tuning
+from hemocam_training.bundle_export.export import counted, describe_again, export_bundle, with_evaluation, with_tuning
 from hemocam_training.bundle_export.self_check import check_bundle
 from hemocam_training.bundle_export.training_range import training_range
 from hemocam_training.bundle_tuning import Tuning
@@ -89,6 +89,13 @@ def test_the_description_goes_into_the_bundle_with_what_the_training_counted(exp
     assert metadata.training_data[0]["scans"] == 12
     assert metadata.metrics["training"]["stages"][0]["step"] == 7
     assert metadata.training_range == {"noise_hu": (1.0, 2.0)}
+
+
+def test_the_count_of_a_training_is_no_count_of_each_of_its_sets() -> None:
+    sets = [{"first_seed": 1, "scans": 280}, {"first_seed": 2, "scans": 260}, {"dataset": "other", "scans": 3}]
+    assert [one["scans"] for one in counted(sets, 540)] == [280, 260, 3]
+    assert [one["scans"] for one in counted(sets[1:], 540)] == [540, 3]
+    assert [one["scans"] for one in counted(sets[1:], None)] == [260, 3]
 
 
 def test_nothing_is_left_of_the_draft(exported: ModelBundle) -> None:

@@ -140,7 +140,7 @@ def draft_metadata(
         window_width_hu=description.window_width_hu,
         mean=description.mean,
         std=description.std,
-        training_data=tuple(_entry(one, checkpoint) for one in description.training_data),
+        training_data=counted(description.training_data, checkpoint.scans),
         metrics=metrics,
         training_range=training_range,
         authors=description.authors,
@@ -149,11 +149,11 @@ def draft_metadata(
     )
 
 
-def _entry(entry: Mapping[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
-    """A set of the training with the number of scans that the training itself counted."""
-    scans = checkpoint.scans
-    is_training = "first_seed" in entry and entry.get("use", "training") == "training"
-    return {**entry, "scans": scans} if is_training and scans else dict(entry)
+def counted(sets: Sequence[Mapping[str, Any]], scans: int | None) -> tuple[dict[str, Any], ...]:
+    """The sets of a training; where there is one, with the number of scans that the training itself counted."""
+    trained_on = [one for one in sets if "first_seed" in one and one.get("use", "training") == "training"]
+    alone = trained_on[0] if len(trained_on) == 1 and scans else None
+    return tuple({**one, "scans": scans} if one is alone else dict(one) for one in sets)
 
 
 def _same_set(entry: Mapping[str, Any], source: Mapping[str, Any]) -> bool:
