@@ -195,7 +195,14 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
 def test_ctrl_c_cancels_and_the_same_command_goes_on(scan: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "HemoCAMLib", "analyze", str(scan), "--out", str(out), "--batch-size", "1"]
-    process = subprocess.Popen([*command, "--threads", "1"], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
+    process = subprocess.Popen(
+        [*command, "--threads", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     deadline = time.monotonic() + 120
     while not (out / "activation.npy").exists():
