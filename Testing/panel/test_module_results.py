@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,21 @@ def test_sliders_follow_the_chosen_result_and_the_model(host: Any, opened: Any) 
     assert ui.maskIPHSlider.value == pytest.approx(own.mask_thresholds["absolute"]["IPH"], abs=0.005)
 
 
-def test_looking_at_a_models_thresholds_does_not_round_them(host: Any, widget: Any) -> None:
+def test_looking_at_a_models_thresholds_does_not_round_them(host: Any, widget: Any, tmp_path: Path) -> None:
+    from HemoCAMLib.resources import resource_folder
+
+    copy = tmp_path / "copy"
+    shutil.copytree(next(resource_folder("models").iterdir()), copy)
+    described = copy / "configs" / "metadata.json"
+    metadata = json.loads(described.read_text(encoding="utf-8"))
+    metadata["hemocam"]["class_thresholds"]["IPH"] = 0.4357
+    described.write_text(json.dumps(metadata), encoding="utf-8")
+    host.dialogs.queue("getOpenFileName", str(described))
+    widget.ui.addModelButton.click()
     panel = widget.panel
     own = panel.input.model.metadata.class_thresholds
-    assert own["IPH"] != round(own["IPH"], 2)
-    assert widget.ui.gateIPHSlider.value == round(own["IPH"], 2)
+    assert own["IPH"] == 0.4357
+    assert widget.ui.gateIPHSlider.value == 0.44
     assert panel.thresholds.changes_for_analysis() == {}
     widget.ui.gateSAHSlider.value = 0.3
     changes = panel.thresholds.changes_for_analysis()
