@@ -7,6 +7,8 @@ around: widgets have the look of plain Qt, and panel and views are put side by s
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,13 +52,20 @@ class Studio:
 
     def analyse(self) -> None:
         """By the panel's button; a picture is drawn in the middle."""
+        from HemoCAMLib.panel.worker_host import application_worker
+
         self.ui.applyButton.click()
         run = self.panel.run
-        self._wait(lambda: run.handle is not None and run.handle.slices_done >= 12 and run.handle.shown is not None)
-        self.host.run_for(0.6)
+        self._wait(lambda: run.handle is not None and run.handle.slices_done >= 12)
+        # Held, so that a fast machine is not done before the picture is.
+        worker = application_worker().pids[-1]
+        os.kill(worker, signal.SIGSTOP)
+        self._wait(lambda: run.handle.shown is not None)
+        self.host.run_for(1.0)
         self.panel.result.go_to_slice(8)
         self.host.run_for(0.2)
         picture = self.beside(self.grab("inputButton", "resultButton"), [self.axial()])
+        os.kill(worker, signal.SIGCONT)
         self.save("slicer-running", picture)
         self._wait(lambda: run.handle.finished)
         if run.handle.state != "done":
