@@ -24,7 +24,7 @@ from hemocam_training.phantoms.plan import (
     push_brain,
 )
 from hemocam_training.phantoms.scanner import scanner_marks
-from hemocam_training.phantoms.slices import SliceSampler, random_planes
+from hemocam_training.phantoms.slices import ScanPlanes, SliceSampler, random_planes
 from hemocam_training.phantoms.warped_head import draw_warped_brain, draw_warped_outside, warp_atlas
 from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.subtypes import ANY, SUBTYPES
@@ -109,10 +109,7 @@ def make_phantom(
     clots = plan_clots(rng, chosen)
     atlas = load_atlas(templates) if templates is not None and rng.random() < WARPED_SHARE else None
     head, shares = draw_head(grid, clots, rng, atlas)
-    planes = random_planes(rng, rows, head.shape.height_mm)
-    sampler = SliceSampler(grid, planes, rows, columns)
-    clean = scanner_marks(sampler(head.hu, -1000.0), planes, rng)
-    clean = clean * np.float32(rng.normal(1, 0.02)) + np.float32(rng.normal(0, 1.0))
+    planes, sampler, clean = scan_head(grid, head, rng, rows, columns)
     labels = _labels(sampler, shares, clean.shape)
     labels[clean > BONE_EDGE_HU] = 0
     noise_sd, correlation = float(rng.uniform(2.0, 4.4)), float(rng.uniform(0.55, 1.0))
@@ -120,6 +117,16 @@ def make_phantom(
     if noise:
         noisy = clean + ct_noise(rng, clean.shape[0], rows, columns, noise_sd, correlation)
     return Phantom(_stored(noisy, seed), _stored(clean, seed), labels, planes.geometry, noise_sd, correlation, seed)
+
+
+def scan_head(
+    grid: HeadGrid, head: Anatomy, rng: np.random.Generator, rows: int, columns: int
+) -> tuple[ScanPlanes, SliceSampler, Field]:
+    """Planes by chance, what samples them, and the slices [slice, row, column] in HU, free of noise."""
+    planes = random_planes(rng, rows, head.shape.height_mm)
+    sampler = SliceSampler(grid, planes, rows, columns)
+    clean = scanner_marks(sampler(head.hu, -1000.0), planes, rng)
+    return planes, sampler, clean * np.float32(rng.normal(1, 0.02)) + np.float32(rng.normal(0, 1.0))
 
 
 def draw_head(

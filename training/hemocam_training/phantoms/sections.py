@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from hemocam_training.phantoms.atlas import load_atlas
 from hemocam_training.phantoms.grid import head_grid
-from hemocam_training.phantoms.phantom import WARPED_SHARE, draw_head
+from hemocam_training.phantoms.phantom import WARPED_SHARE, draw_head, scan_head
 from hemocam_training.phantoms.plan import phantom_generator
-from hemocam_training.phantoms.scanner import scanner_marks
-from hemocam_training.phantoms.slices import FULL_SIZE, SliceSampler, random_planes
+from hemocam_training.phantoms.slices import FULL_SIZE, SliceSampler
 
 _DEEPEST_MM = 58.0
 _OUTSIDE_MM = -5.0
@@ -52,9 +51,7 @@ def draw_sections(seed: int, rows: int = 256, *, templates: Path | None = None) 
     grid = head_grid()
     atlas = load_atlas(templates) if templates is not None and rng.random() < WARPED_SHARE else None
     head, _ = draw_head(grid, [], rng, atlas)
-    planes = random_planes(rng, FULL_SIZE, head.shape.height_mm)
-    hu = scanner_marks(SliceSampler(grid, planes, FULL_SIZE, FULL_SIZE)(head.hu, -1000.0), planes, rng)
-    hu = hu * np.float32(rng.normal(1, 0.02)) + np.float32(rng.normal(0, 1.0))
+    planes, _, hu = scan_head(grid, head, rng, FULL_SIZE, FULL_SIZE)
     sampler = SliceSampler(grid, planes, rows, rows)
     depth = np.clip(np.minimum(head.depth_mm, head.vault_mm), _OUTSIDE_MM, _DEEPEST_MM)
     return Sections(
