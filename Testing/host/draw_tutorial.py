@@ -80,7 +80,8 @@ class Studio:
         for view, orientation in zip(others, ("Coronal", "Sagittal"), strict=True):
             view.logic.GetSliceNode().SetOrientation(orientation)
             view.fit(1.15)
-        self.ui.showLargestButton.click()
+        # The row of the IPH: its largest bleed.
+        self.ui.volumeTable.cellClicked.emit(0, 0)
         self.host.run_for(1.5)
         return [self.axial(), self.space.picture(), *(view.picture() for view in others)]
 
@@ -199,7 +200,8 @@ def draw(studio: Studio) -> None:
     studio.analyse()
     current = panel.choice.current
     studio.show_heat_map("IPH")
-    studio.save("slicer-result", studio.beside(studio.grab("inputButton", "resultButton"), studio.views()))
+    views = studio.views()
+    studio.save("slicer-result", studio.beside(studio.grab("inputButton", "resultButton"), views))
     with_all = studio.axial()
     current.segmentation.SetDisplayVisibility(False)
     heat_map = studio.axial()
