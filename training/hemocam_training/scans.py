@@ -13,7 +13,9 @@ from HemoCAMLib.ct.geometry import SliceGeometry
 from HemoCAMLib.mask.brain_mask import BrainMask
 from HemoCAMLib.mask.relabel import label_scan
 from HemoCAMLib.mask.settings import MaskSettings
-from HemoCAMLib.model.stacks import SliceStacker, StackSettings
+from HemoCAMLib.model.calibration import class_probabilities
+from HemoCAMLib.model.metadata import BundleMetadata
+from HemoCAMLib.model.stacks import SliceStacker
 from HemoCAMLib.subtypes import SUBTYPES
 
 BATCH = 4
@@ -32,19 +34,20 @@ class ScanMaps:
     local_logits: NDArray[np.float32]
 
 
-def scan_maps(network: nn.Module, hu: NDArray[np.int16], settings: StackSettings) -> ScanMaps:
-    """Probabilities and local logits of every slice [slice, row, column]."""
-    stacker = SliceStacker(np.maximum(hu, -1024), settings)
+def scan_maps(network: nn.Module, hu: NDArray[np.int16], metadata: BundleMetadata) -> ScanMaps:
+    """Probabilities, calibrated as the bundle says, and local logits of every slice [slice, row, column]."""
+    stacker = SliceStacker(np.maximum(hu, -1024), metadata.stack_settings)
     network.eval()
-    probabilities, maps = [], []
+    logits, maps = [], []
     with torch.inference_mode():
         for start in range(0, len(hu), BATCH):
             stacks = stacker.stacks(range(start, min(start + BATCH, len(hu))))
             x = torch.from_numpy(stacks).contiguous(memory_format=torch.channels_last)
             local = network.head.local_logits(network.trunk(x))
             maps.append(local.numpy())
-            probabilities.append(torch.sigmoid(network.head.pool(local)).numpy())
-    return ScanMaps(np.concatenate(probabilities), np.concatenate(maps))
+            logits.append(network.head.pool(local).numpy())
+    probabilities = class_probabilities(np.concatenate(logits), metadata.subtypes, metadata.calibration)
+    return ScanMaps(probabilities, np.concatenate(maps))
 
 
 def scan_labels(

@@ -132,12 +132,12 @@ class _labeller:  # noqa: N801  (used as a function)
 
     def __init__(self, bundle: ModelBundle) -> None:
         self._network = load_network(bundle, torch.device("cpu"))
-        self._stacks = bundle.metadata.stack_settings
+        self._metadata = bundle.metadata
         self._masks = MaskSettings.from_metadata(bundle.metadata.hemocam_fields())
 
     def __call__(self, scan: LabelledScan) -> NDArray[np.uint8]:
         _, geometry = truth_of(scan)
-        found = scan_maps(self._network, scan.hu, self._stacks)
+        found = scan_maps(self._network, scan.hu, self._metadata)
         return scan_labels(found, scan.hu, geometry, find_brain(scan.hu, geometry), self._masks)
 
 
