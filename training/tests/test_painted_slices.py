@@ -13,10 +13,13 @@ from hemocam_training.learning.batches import Batches, Share
 from hemocam_training.learning.config import AugmentationConfig, DataConfig
 from hemocam_training.learning.config_file import checked_config
 from hemocam_training.learning.fit import fit
-from hemocam_training.painting.anatomies import RECORD, read_anatomies, write_anatomies
+from hemocam_training.painting.anatomies import RECORD, depth_mm, read_anatomies, write_anatomies
 from hemocam_training.painting.source import PaintedSlices
+from hemocam_training.phantoms import make_phantom
+from hemocam_training.scan_sources import MINIMAL_AREA_MM2
 
 from HemoCAMLib.errors import UsageError
+from HemoCAMLib.subtypes import SUBTYPES
 
 SIZE = 64
 
@@ -74,6 +77,64 @@ def test_a_batch_is_the_same_whether_one_process_makes_it_or_two(heads: Path) ->
         assert torch.equal(part["x"], whole["x"][rank::2])
         assert torch.equal(part["target"], whole["target"][rank::2])
     assert "masks" not in whole
+
+
+@pytest.fixture(scope="module")
+def bleeding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bleeding")
+    write_anatomies(folder, 0, 3, size=SIZE, bleeding=True)
+    return folder
+
+
+def test_a_bleeding_head_is_the_phantom_of_its_seed(bleeding: Path) -> None:
+    heads, preprocessing = read_anatomies(bleeding)
+    for seed, head in enumerate(heads):
+        phantom = make_phantom(seed, 512, 512, noise=False)
+        assert head.bleeds
+        kept = np.stack([preprocessing.stored(image) for image in phantom.noise_free])
+        # The phantom is kept in whole HU.
+        assert np.abs(head.fields[:, 0].astype(int) - kept).max() <= 1
+        small = make_phantom(seed, SIZE, SIZE, noise=False).labels
+        # Only those forget labels on bone.
+        assert np.isin(head.fields[:, 4][small > 0], small[small > 0]).all()
+        assert (head.fields[:, 4][small > 0] == small[small > 0]).all()
+    assert any(head.fields[:, 4].any() for head in heads)
+
+
+def test_blood_that_is_there_is_labelled_by_its_area_and_stays_as_it_is(bleeding: Path) -> None:
+    source = PaintedSlices([bleeding], SIZE)
+    head = read_anatomies(bleeding)[0]
+    labels = np.concatenate([each.fields[:, 4] for each in head])
+    pixel_mm2 = np.concatenate([[each.pixel_mm**2] * len(each.fields) for each in head])
+    bled = 0
+    for number, image in enumerate(labels):
+        stack = source.painted(number, True, (1, number))
+        assert torch.equal(stack.labels, torch.from_numpy(image))
+        for subtype in SUBTYPES:
+            area_mm2 = float((image == subtype.label).sum() * pixel_mm2[number])
+            assert stack.target[subtype.label] == float(area_mm2 >= MINIMAL_AREA_MM2)
+            assert stack.known[subtype.label] == float(area_mm2 == 0 or area_mm2 >= MINIMAL_AREA_MM2)
+        deep = torch.from_numpy(
+            (image > 0) & (source.stacks_hu(np.array([number]), np.array([True]))[0, 1].numpy() < 60)
+        )
+        deep &= torch.from_numpy(depth_mm(np.concatenate([each.fields[:, 1] for each in head])[number])) > 20
+        before = source.stacks_hu(np.array([number]), np.array([True]))[0, 1][deep]
+        # Bone brightens what is near it, old infarcts would darken it.
+        assert (stack.hu[1][deep] >= before - 1e-4).all()
+        bled += int(deep.any())
+    assert bled > 5
+
+
+def test_of_the_bloody_half_about_a_third_has_its_own_blood(heads: Path, bleeding: Path) -> None:
+    source = PaintedSlices([heads, bleeding], SIZE)
+    indices = source.balanced_indices(np.random.default_rng(3), 2000)
+    as_they_are = indices[indices < len(source)]
+    own = source.target[as_they_are].any(axis=1).sum()
+    assert (indices >= len(source)).sum() + own == 1000
+    assert 300 < own < 400
+    painted_on = indices[indices >= len(source)] - len(source)
+    first_bleeding = sum(len(head.fields) for head in read_anatomies(heads)[0])
+    assert (painted_on < first_bleeding).all()
 
 
 def test_a_training_learns_from_painted_slices(heads: Path, tmp_path: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from hemocam_training.painting import Canvas, paint
-from hemocam_training.painting.canvas import filled, smoothstep
+from hemocam_training.painting.canvas import filled, smoothed, smoothstep
 from hemocam_training.painting.clots import Clot, intraventricular, subarachnoid
 from hemocam_training.painting.extra_axial import epidural, subdural
+from torch.nn import functional
 
 from HemoCAMLib.subtypes import SUBTYPE_NAMES, subtype_named
 
@@ -143,3 +145,21 @@ def test_a_head_without_ventricles_or_with_little_inside_gets_no_label_for_them(
     painted = paint(canvas, ("SDH", "EDH"))
     assert painted.target.sum() == 0
     assert painted.known.all()
+
+
+def test_a_rough_field_is_the_interpolation_of_its_knots() -> None:
+    canvas = round_head(5)
+    field = canvas.rough(20.0, own=0.3)
+    chance = torch.Generator().manual_seed(5)
+    knots = math.ceil(SIZE * PIXEL_MM / 20.0) + 3
+    common, apart = (torch.randn(count, 1, knots, knots, generator=chance) for count in (1, 3))
+    coarse = math.sqrt(0.7) * common + math.sqrt(0.3) * apart
+    whole = functional.interpolate(coarse, (SIZE + 16, SIZE + 16), mode="bicubic", align_corners=False)[:, 0] * 1.4
+    top, left = (int(16 * float(torch.rand((), generator=chance))) for _ in range(2))
+    assert torch.allclose(field, whole[:, top : top + SIZE, left : left + SIZE], atol=1e-5)
+
+
+def test_smoothing_takes_the_mean_over_a_square() -> None:
+    fields = torch.rand(3, 20, 17)
+    expected = functional.avg_pool2d(fields[:, None], 5, 1, 2)[:, 0]
+    assert torch.allclose(smoothed(fields, 5), expected, atol=1e-6)

@@ -67,7 +67,9 @@ def cache_slices(
     output().print(f"{summary['slices']} slices of {summary['scans']} scans are cached in {out}.")
 
 
-def draw_anatomies(out: Path, phantoms: str, templates: Path | None, *, size: int, workers: int) -> None:
+def draw_anatomies(
+    out: Path, phantoms: str, templates: Path | None, *, bleeding: bool, size: int, workers: int
+) -> None:
     """Draw what is missing of a folder of heads."""
     if 512 % size:
         raise UsageError("USAGE_SHARDS_SIZE", f"{size} does not divide 512.", "Give 128, 256 or 512.")
@@ -80,6 +82,7 @@ def draw_anatomies(out: Path, phantoms: str, templates: Path | None, *, size: in
             first,
             count,
             size=size,
+            bleeding=bleeding,
             templates=templates,
             workers=workers or os.cpu_count() or 1,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),

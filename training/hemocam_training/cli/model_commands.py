@@ -64,13 +64,14 @@ def anatomies(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the heads.", show_default=False)],
     phantoms: PhantomSeeds,
     templates: Templates = None,
+    bleeding: Annotated[bool, typer.Option("--bleeding", help="With blood of their own instead.")] = False,
     size: Annotated[int, typer.Option(min=32, max=512, help="Rows and columns, a divisor of 512.")] = 256,
     workers: Annotated[int, typer.Option(min=0, max=1024, help="Processes; 0 takes all cores.")] = 0,
 ) -> None:
     """Draw heads without blood, on which blood is painted while a training goes on; can be repeated when stopped."""
     from hemocam_training.cli.caching import draw_anatomies
 
-    draw_anatomies(out, phantoms, templates, size=size, workers=workers)
+    draw_anatomies(out, phantoms, templates, bleeding=bleeding, size=size, workers=workers)
 
 
 @app.command()

@@ -89,6 +89,22 @@ class Learner(pl.LightningModule):
         rate = self.stage.learning_rate or self._config.optimiser.learning_rate
         return optimiser(self._config.optimiser, self.network, rate)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """The norm of the settings.
+
+        Lightning refuses it for fused optimisers under mixed precision, for the sake of their gradient scaler; only
+        float16 has one.
+        """
+        if gradient_clip_val is not None and self._config.trainer.precision == "bf16-mixed":
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """From where the training stands to its next check."""
         return training_loader(

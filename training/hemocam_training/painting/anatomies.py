@@ -1,4 +1,4 @@
-"""Heads without blood and what is known of their anatomy, kept on disk to be painted on."""
+"""Heads and what is known of their anatomy, kept on disk: without blood, to be painted on, or with their own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Anatomy:
     """One head.
 
     Attributes:
-        fields: [slice, 4, row, column] uint8: HU, depth, share of CSF, share of ventricle, as stored.
+        fields: [slice, 4, row, column] uint8: HU, depth, share of CSF, share of ventricle, as stored; a fifth, the
+            labels of its blood, where the head has its own.
         pixel_mm: spacing of rows and columns.
         step_mm: from slice to slice.
     """
@@ -39,6 +40,11 @@ class Anatomy:
     pixel_mm: float
     step_mm: float
 
+    @property
+    def bleeds(self) -> bool:
+        """Whether it was drawn with blood of its own."""
+        return self.fields.shape[1] == 5
+
 
 def write_anatomies(
     folder: Path,
@@ -46,23 +52,25 @@ def write_anatomies(
     count: int,
     *,
     size: int = 256,
+    bleeding: bool = False,
     templates: Path | None = None,
     workers: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Draw heads without blood; those that are there already are kept, so a call that was stopped can be repeated.
+    """Draw heads; those that are there already are kept, so a call that was stopped can be repeated.
 
     Args:
         folder: made if absent.
         first_seed: of the heads.
         count: how many.
         size: rows and columns.
+        bleeding: see :func:`hemocam_training.phantoms.sections.draw_sections`.
         templates: see :func:`hemocam_training.phantoms.make_phantom`.
         workers: processes.
         on_progress: told how many are there, of how many.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draw = partial(_write_one, folder, size, templates)
+    draw = partial(_write_one, folder, size, bleeding, templates)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for done, _ in enumerate(pool.map(draw, range(first_seed, first_seed + count)), start=1):
             on_progress(done, count)
@@ -95,7 +103,7 @@ def read_anatomies(folder: Path) -> tuple[list[Anatomy], Preprocessing]:
 
 
 def stored_fields(sections: Sections, preprocessing: Preprocessing) -> NDArray[np.uint8]:
-    """[slice, 4, size, size] as they are kept."""
+    """[slice, 4, size, size] as they are kept, labels not among them."""
     hu = np.stack([preprocessing.stored(image) for image in sections.hu])
     depth = np.clip((sections.depth_mm - _LOWEST_DEPTH_MM) * _STEPS_PER_MM, 0, 255)
     shares = [np.clip(share, 0, 1) * 255 for share in (sections.csf, sections.ventricle)]
@@ -108,22 +116,25 @@ def depth_mm(stored: NDArray[np.float32]) -> NDArray[np.float32]:
     return depth
 
 
-def _write_one(folder: Path, size: int, templates: Path | None, seed: int) -> None:
+def _write_one(folder: Path, size: int, bleeding: bool, templates: Path | None, seed: int) -> None:
     target = folder / f"{seed}.npy"
     if target.exists():
         return
-    sections = draw_sections(seed, size, templates=templates)
+    sections = draw_sections(seed, size, bleeding=bleeding, templates=templates)
+    fields = stored_fields(sections, Preprocessing(size=size))
+    if bleeding:
+        fields = np.concatenate([fields, sections.labels[:, None]], axis=1)
     place = {"pixel_mm": sections.pixel_mm, "step_mm": sections.step_mm}
     target.with_suffix(".json").write_text(json.dumps(place), encoding="utf-8")
     partial_file = target.with_suffix(".partial")
     with partial_file.open("wb") as file:
-        np.save(file, stored_fields(sections, Preprocessing(size=size)))
+        np.save(file, fields)
     partial_file.rename(target)
 
 
 def _read_one(path: Path) -> Anatomy:
     fields: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if fields.dtype != np.uint8 or fields.ndim != 4 or fields.shape[1] != 4:
+    if fields.dtype != np.uint8 or fields.ndim != 4 or fields.shape[1] not in (4, 5):
         raise ValueError(f"{path.name} is no head")
     place = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return Anatomy(fields, float(place["pixel_mm"]), float(place["step_mm"]))

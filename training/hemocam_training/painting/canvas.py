@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class Canvas:
         ventricle: [3, H, W] 0..1 share of ventricle.
         pixel_mm: spacing of rows and of columns.
         step_mm: from slice to slice; 0 where one slice stands for all three.
+        labels: [3, H, W] uint8 of blood that is there already; None where there is none.
         generator: source of chance.
 
     Attributes:
@@ -40,10 +42,12 @@ class Canvas:
         *,
         pixel_mm: float,
         step_mm: float,
+        labels: Tensor | None = None,
         generator: torch.Generator,
     ) -> None:
         self.hu, self.depth_mm, self.csf, self.ventricle = hu, depth_mm, csf, ventricle
         self.pixel_mm = pixel_mm
+        self.labels = torch.zeros(hu.shape, dtype=torch.uint8) if labels is None else labels
         self._generator = generator
         rows, columns = hu.shape[-2:]
         self.y_mm, self.x_mm = torch.meshgrid(
@@ -82,8 +86,9 @@ class Canvas:
         common = torch.randn(1, 1, *knots, generator=self._generator)
         apart = torch.randn(3, 1, *knots, generator=self._generator)
         coarse = math.sqrt(1 - own) * common + math.sqrt(own) * apart
-        size = (rows + _SPARE_PX, columns + _SPARE_PX)
-        field = functional.interpolate(coarse, size, mode="bicubic", align_corners=False)[:, 0]
+        down, across = (_bicubic(count, size + _SPARE_PX) for count, size in zip(knots, (rows, columns), strict=True))
+        # The same as interpolating in the plane, at a tenth of its time.
+        field = down @ coarse[:, 0] @ across.T
         top, left = (int(self.uniform(0, _SPARE_PX)) for _ in range(2))
         # Interpolation between the knots takes about half of the variance.
         return field[:, top : top + rows, left : left + columns] * 1.4
@@ -122,6 +127,21 @@ def smoothstep(values: Tensor, low: float | Tensor, high: float | Tensor) -> Ten
     """0 at ``low``, 1 at ``high``, a cubic between; falling where ``low`` is above ``high``."""
     t = ((values - low) / (high - low)).clamp(0, 1)
     return t * t * (3 - 2 * t)
+
+
+def smoothed(fields: Tensor, pixels: int) -> Tensor:
+    """[3, H, W] mean over a square of that odd width; outside the slice is zero."""
+    half = pixels // 2
+    rows = functional.avg_pool2d(fields[:, None], (pixels, 1), 1, (half, 0))
+    return functional.avg_pool2d(rows, (1, pixels), 1, (0, half))[:, 0]
+
+
+@lru_cache
+def _bicubic(knots: int, size: int) -> Tensor:
+    """[size, knots] what each knot adds to each place."""
+    return functional.interpolate(torch.eye(knots)[None, None], (size, knots), mode="bicubic", align_corners=False)[
+        0, 0
+    ]
 
 
 def clot_hu(canvas: Canvas, mean_hu: float, grain_hu: float) -> Tensor:

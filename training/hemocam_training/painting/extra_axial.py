@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from hemocam_training.painting.canvas import Canvas, clot_hu, filled, smoothstep
+from hemocam_training.painting.canvas import Canvas, clot_hu, filled, smoothed, smoothstep
 from hemocam_training.painting.clots import Clot
 
 _SMALLEST_SECTION_MM2 = 2500.0
@@ -100,14 +99,14 @@ def _across(canvas: Canvas, where: _Side, along_mm: float, up_mm: float) -> Tens
 
 def _on_the_table(canvas: Canvas, thickness_mm: Tensor, allowed: Tensor) -> Tensor:
     """Share of a layer of that thickness [3, H, W]; the brain below makes room."""
-    smooth = functional.avg_pool2d(canvas.depth_mm[:, None], 9, 1, 4)[:, 0]
+    smooth = smoothed(canvas.depth_mm, 9)
     down, right = torch.zeros_like(smooth), torch.zeros_like(smooth)
     down[:, 1:-1] = smooth[:, 2:] - smooth[:, :-2]
     right[..., 1:-1] = smooth[..., 2:] - smooth[..., :-2]
     steep = torch.sqrt(down**2 + right**2) + 1e-3
     fades_mm = canvas.uniform(22, 55)
     room = (1 - (canvas.depth_mm - thickness_mm) / (fades_mm - thickness_mm).clamp(min=4)).clamp(0, 1)
-    moved = functional.avg_pool2d((thickness_mm * allowed * room * (canvas.depth_mm > 0))[:, None], 5, 1, 2)[:, 0]
+    moved = smoothed(thickness_mm * allowed * room * (canvas.depth_mm > 0), 5)
     moved = torch.minimum(moved, (canvas.depth_mm - _FIXED_MM).clamp(min=0))
     canvas.warp(canvas.y_mm - down / steep * moved, canvas.x_mm - right / steep * moved)
     inner = filled(canvas.depth_mm - thickness_mm, canvas.uniform(0.8, 2.0))

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn import functional
 
-from hemocam_training.painting.canvas import Canvas, filled, smoothstep
+from hemocam_training.painting.canvas import Canvas, filled, smoothed, smoothstep
 
 _BONE_HU = 105.0
 #: The skull's inside is this small where the vault is cut at a slant and its partial volume reaches far in.
@@ -60,7 +59,7 @@ def brighten_rim(canvas: Canvas) -> None:
 
 
 def _calcification(canvas: Canvas) -> None:
-    plexus = (functional.avg_pool2d(canvas.ventricle[1][None, None], 9, 1, 4)[0, 0] > 0.05).float()
+    plexus = (smoothed(canvas.ventricle[1:2], 9)[0] > 0.05).float()
     weight = plexus if canvas.happens(0.6) and float(plexus.sum()) > 10 else (canvas.depth_mm[1] > 8).float()
     center = canvas.place(weight)
     if center is None:

@@ -50,15 +50,19 @@ class PaintedStack(NamedTuple):
     labels: Tensor
 
 
-def paint(canvas: Canvas, subtypes: Collection[str]) -> PaintedStack:
+def paint(canvas: Canvas, subtypes: Collection[str] = ()) -> PaintedStack:
     """Paint the subtypes that the slice has room for, and what is not blood.
 
     Args:
         canvas: is painted on.
         subtypes: names; none for a negative stack, which gets look-alikes all the same.
+
+    Blood that the canvas has already stays; the labels speak of painted blood alone.
     """
+    before = canvas.hu
     close_rim(canvas)
     draw_look_alikes(canvas)
+    canvas.hu = torch.where(canvas.labels > 0, before, canvas.hu)
     shares: dict[str, Tensor] = {}
     seen: dict[str, Tensor] = {}
     evident: dict[str, bool] = {}

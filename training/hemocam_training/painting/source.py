@@ -15,18 +15,21 @@ from torch.nn import functional
 from hemocam_training.painting.anatomies import Anatomy, depth_mm, read_anatomies
 from hemocam_training.painting.canvas import Canvas
 from hemocam_training.painting.paint import PaintedStack, paint
+from hemocam_training.scan_sources import MINIMAL_AREA_MM2
 from HemoCAMLib.errors import UsageError
-from HemoCAMLib.subtypes import CLASS_NAMES
+from HemoCAMLib.subtypes import CLASS_NAMES, SUBTYPES
 
 #: A slice that shows less of the skull's inside is never painted on.
 _SMALLEST_SECTION_MM2 = 1500.0
 #: How many subtypes bleed at once, and which of them how often.
 _SUBTYPE_COUNTS = (0.68, 0.22, 0.10)
 _SUBTYPE_WEIGHTS = {"IPH": 1.2, "IVH": 0.9, "SAH": 1.0, "SDH": 1.2, "EDH": 0.8}
+#: Of the slices with blood, this share has its head's own, where there are such heads.
+_OWN_BLOOD_SHARE = 0.35
 
 
 class PaintedSlices:
-    """Slices of heads without blood, on which a chosen share is painted; each time with other blood.
+    """Slices of heads; on a chosen share of those that never bled blood is painted, each time other blood.
 
     A :class:`~hemocam_training.learning.slices.SliceSource` whose labels come with the stacks. An index from
     ``len(self)`` on stands for the slice ``index - len(self)`` with blood.
@@ -36,7 +39,7 @@ class PaintedSlices:
         size: rows and columns of the stacks; a divisor of the stored size averages.
 
     Attributes:
-        target, known: [slice, class] of the slices as they are: no blood, and that is known.
+        target, known: [slice, class] of the slices as they are.
         scan_count: heads.
 
     Raises:
@@ -59,21 +62,34 @@ class PaintedSlices:
         self.size, self._heads = size, heads
         self._head = np.repeat(np.arange(len(heads)), [len(head.fields) for head in heads])
         self._row = np.concatenate([np.arange(len(head.fields)) for head in heads])
-        self._paintable = np.flatnonzero(np.concatenate([_inside_mm2(head) for head in heads]) > _SMALLEST_SECTION_MM2)
-        self.target = np.zeros((len(self._row), len(CLASS_NAMES)), np.float32)
-        self.known = np.ones_like(self.target)
+        bleeds = np.repeat([head.bleeds for head in heads], [len(head.fields) for head in heads])
+        inside_mm2 = np.concatenate([_inside_mm2(head) for head in heads])
+        self._paintable = np.flatnonzero(~bleeds & (inside_mm2 > _SMALLEST_SECTION_MM2))
+        areas_mm2 = np.concatenate([_areas_mm2(head) for head in heads])
+        self.target = (areas_mm2 >= MINIMAL_AREA_MM2).astype(np.float32)
+        self.known = (self.target == (areas_mm2 > 0)).astype(np.float32)
+        self._clean = np.flatnonzero(areas_mm2[:, 0] == 0)
+        own = [np.flatnonzero(column) for column in self.target[:, 1:].T]
+        self._own_blood = [found for found in own if found.size]
         self.scan_count = len(heads)
 
     def __len__(self) -> int:
         return len(self._row)
 
     def balanced_indices(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-        """Half of them any slices without blood, half of them slices to be painted on."""
-        clean = rng.integers(len(self), size=count - count // 2)
-        return np.concatenate([clean, rng.choice(self._paintable, count // 2) + len(self)])
+        """Half of them any slices without blood, half of them slices to be painted on or with blood of their own.
+
+        Those are drawn evenly by subtype.
+        """
+        bloody = count // 2
+        chosen = rng.choice(self._clean, count - bloody)
+        own = int(rng.binomial(bloody, _OWN_BLOOD_SHARE)) if self._own_blood else 0
+        which = rng.integers(max(1, len(self._own_blood)), size=own)
+        with_own = np.array([rng.choice(self._own_blood[number]) for number in which], np.int64)
+        return np.concatenate([chosen, with_own, rng.choice(self._paintable, bloody - own) + len(self)])
 
     def stacks_hu(self, indices: NDArray[np.int64], repeated: NDArray[np.bool_]) -> Tensor:
-        """[N, 3, H, W] HU of the slices as they are, without blood and look-alikes."""
+        """[N, 3, H, W] HU of the slices as they are, nothing painted."""
         canvases = [
             self._canvas(int(index) % len(self), bool(alone), torch.Generator())
             for index, alone in zip(indices, repeated, strict=True)
@@ -90,8 +106,13 @@ class PaintedSlices:
         """
         state = np.random.SeedSequence([int(number) for number in seed]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(state >> np.uint64(1)))
-        canvas = self._canvas(index % len(self), repeated, generator)
-        return paint(canvas, _subtypes(canvas) if index >= len(self) else ())
+        number = index % len(self)
+        canvas = self._canvas(number, repeated, generator)
+        if index >= len(self):
+            return paint(canvas, _subtypes(canvas))
+        stack = paint(canvas)
+        target, known = torch.from_numpy(self.target[number]), torch.from_numpy(self.known[number])
+        return stack._replace(target=target, known=known, labels=canvas.labels[1])
 
     def _canvas(self, slice_number: int, repeated: bool, generator: torch.Generator) -> Canvas:
         head, row = self._heads[self._head[slice_number]], int(self._row[slice_number])
@@ -100,17 +121,18 @@ class PaintedSlices:
         values: NDArray[Any] = np.stack([head.fields[number] for number in rows]).astype(np.float32)
         values[:, 0] = values[:, 0] * self._preprocessing.hu_per_step + self._preprocessing.low_hu
         values[:, 1] = depth_mm(values[:, 1])
-        values[:, 2:] /= 255
-        fields = torch.from_numpy(values)
+        values[:, 2:4] /= 255
+        fields, labels = torch.from_numpy(values[:, :4]), torch.from_numpy(values[:, 4:])
         factor = self._preprocessing.size // self.size
         if factor > 1:
-            fields = functional.avg_pool2d(fields, factor)
+            fields, labels = functional.avg_pool2d(fields, factor), labels[..., ::factor, ::factor]
         hu, depth, csf, ventricle = fields.unbind(1)
         return Canvas(
             hu,
             depth,
             csf,
             ventricle,
+            labels=labels[:, 0].to(torch.uint8) if head.bleeds else None,
             pixel_mm=head.pixel_mm * factor,
             step_mm=0.0 if repeated else head.step_mm,
             generator=generator,
@@ -131,3 +153,14 @@ def _inside_mm2(head: Anatomy) -> NDArray[np.float64]:
     """[slice] area of the skull's inside, counted on every fourth row and column."""
     inside: NDArray[np.float64] = (depth_mm(head.fields[:, 1, ::4, ::4].astype(np.float32)) > 0).sum(axis=(1, 2))
     return inside * (4 * head.pixel_mm) ** 2
+
+
+def _areas_mm2(head: Anatomy) -> NDArray[np.float64]:
+    """[slice, class] area of the head's own blood, any first."""
+    if not head.bleeds:
+        return np.zeros((len(head.fields), len(CLASS_NAMES)))
+    labels = head.fields[:, 4]
+    counts = [(labels > 0).sum(axis=(1, 2))]
+    counts += [(labels == subtype.label).sum(axis=(1, 2)) for subtype in SUBTYPES]
+    areas: NDArray[np.float64] = np.stack(counts, axis=1) * head.pixel_mm**2
+    return areas

@@ -110,7 +110,7 @@ def make_phantom(
     atlas = load_atlas(templates) if templates is not None and rng.random() < WARPED_SHARE else None
     head, shares = draw_head(grid, clots, rng, atlas)
     planes, sampler, clean = scan_head(grid, head, rng, rows, columns)
-    labels = _labels(sampler, shares, clean.shape)
+    labels = labelled(sampler, shares, clean.shape)
     labels[clean > BONE_EDGE_HU] = 0
     noise_sd, correlation = float(rng.uniform(2.0, 4.4)), float(rng.uniform(0.55, 1.0))
     noisy = clean
@@ -194,7 +194,8 @@ def _coordinates(grid: HeadGrid, rng: np.random.Generator) -> tuple[Field, Field
     )
 
 
-def _labels(sampler: SliceSampler, shares: Shares, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def labelled(sampler: SliceSampler, shares: Shares, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Labels [slice, row, column] of that shape: the subtype that fills most of a pixel, if blood fills half of it."""
     labels = np.zeros(shape, np.uint8)
     best, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     for label, share in shares.items():

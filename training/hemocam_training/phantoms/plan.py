@@ -27,6 +27,9 @@ MIXTURES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.01, ("IPH", "IVH", "SAH", "SDH")),
 )
 
+#: The kind of SDH that is as dense as brain.
+HIDDEN_SUBDURAL = "subacute"
+
 
 @dataclass(frozen=True)
 class Clot:
@@ -82,7 +85,7 @@ def has_hidden_subdural(seed: int) -> bool:
     """
     rng = phantom_generator(seed)
     clots = plan_clots(rng, choose_subtypes(rng))
-    return any(clot.subtype == "SDH" and clot.kind == "subacute" for clot in clots)
+    return any(clot.kind == HIDDEN_SUBDURAL for clot in clots)
 
 
 def phantom_generator(seed: int) -> np.random.Generator:
@@ -160,11 +163,11 @@ def _side_direction(rng: np.random.Generator, low: float, high: float) -> tuple[
 
 
 def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
-    kind = str(rng.choice(["acute", "mixed", "subacute", "chronic", "falx"], p=[0.21, 0.30, 0.03, 0.38, 0.08]))
+    kind = str(rng.choice(["acute", "mixed", HIDDEN_SUBDURAL, "chronic", "falx"], p=[0.21, 0.30, 0.03, 0.38, 0.08]))
     hu = {
         "acute": rng.normal(54, 6),
         "mixed": rng.normal(37, 4),
-        "subacute": rng.normal(36, 4),
+        HIDDEN_SUBDURAL: rng.normal(36, 4),
         "chronic": rng.uniform(6, 21),
         "falx": rng.normal(56, 5),
     }[kind]
@@ -173,7 +176,7 @@ def _plan_sdh(rng: np.random.Generator, repeats: int) -> Clot:
         thickness = min(1.25 * thickness, 24.0)
     if kind == "falx":
         thickness = rng.uniform(2, 6)
-    elif (16 < hu < 46 or kind == "mixed") and kind != "subacute":
+    elif (16 < hu < 46 or kind == "mixed") and kind != HIDDEN_SUBDURAL:
         # A thin film as dense as the brain beside it has no border that anyone could see.
         thickness = max(thickness, 6.0 + 2.0 * float(rng.random()))
     size = (rng.uniform(38, 90), rng.uniform(28, 62), thickness)
