@@ -137,7 +137,7 @@ class MapStore:
         path = self._place(source) / f"{number:06d}.npz"
         if not path.exists():
             try:
-                mapped = self._map(source.load(number))
+                mapped = self.mapped(source.load(number))
             except DataRefused:
                 raise
             except HemoCAMError as error:
@@ -158,7 +158,12 @@ class MapStore:
         text = json.dumps(question, sort_keys=True)
         return self._folder / hashlib.sha256(text.encode()).hexdigest()[:20]
 
-    def _map(self, scan: LabelledScan) -> MappedScan:
+    def mapped(self, scan: LabelledScan) -> MappedScan:
+        """One scan that is at hand; it is not stored.
+
+        Raises:
+            HemoCAMError: it is no head CT.
+        """
         if scan.modality != "CT":
             raise DataRefused("DATA_MODALITY", "The scan is no CT.", "Evaluate on head CT.")
         geometry = scan.geometry or _usual_geometry(scan.hu.shape)

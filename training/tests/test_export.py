@@ -119,6 +119,9 @@ def test_a_tuning_goes_into_metadata_data_and_card(exported: ModelBundle, tmp_pa
     assert "| SAH | 0.31 | 0.62 | 0.800 | -0.100 |" in card
     assert "Chosen on 3 scans for tuning. Other seeds." in card
     assert "refined on HU by hysteresis; lesions below 0.2 mL" in card
+    by_hand = replace(tuning(exported), figures={"chosen_by_hand": "Gates by eye."})
+    told = with_tuning(by_hand.applied(exported.metadata), by_hand)
+    assert "Other seeds. Gates by eye." in model_card(told)
 
 
 def test_the_card_shows_an_evaluation_and_replaces_one_of_the_same_title(exported: ModelBundle) -> None:
@@ -137,6 +140,7 @@ def test_the_card_lies_in_the_bundle_and_follows_its_description(exported: Model
     assert card == model_card(exported.metadata)
     assert "These settings were not tuned." in card
     assert "It is good for nothing." in card
+    assert "## Looked at, not measured\n\n- Two slices looked right.\n" in card
     again = describe_again(exported, replace(exported.metadata, description="Other words."))
     assert "Other words." in again.read_card()
     assert again.metadata.weights_sha256 == exported.metadata.weights_sha256

@@ -116,6 +116,17 @@ def test_parts_of_a_batch_add_up_to_the_batch(tmp_path: Path) -> None:
         trained(changed(LSE, "trainer", accumulate=3), tmp_path / "odd")
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_fused_optimiser_clips_gradients_as_another_does(tmp_path: Path, precision: str) -> None:
+    values = changed(CLASSIFIER, "trainer", precision=precision, averaging=None)
+    found = {}
+    for name, fused, norm in (("plain", False, 1e-3), ("fused", True, 1e-3), ("free", True, None)):
+        own = changed(values, "optimiser", name="sgd", learning_rate=0.05, clip_norm=norm, fused=fused)
+        found[name] = load_file(trained(own, tmp_path / name).checkpoint)
+    assert all(torch.allclose(found["plain"][name], found["fused"][name], atol=1e-6) for name in found["plain"])
+    assert any((found["free"][name] - found["fused"][name]).abs().max() > 1e-3 for name in found["plain"])
+
+
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     two_stages = {**LSE, "stages": [{**LSE["stages"][0], "steps": 2, "part": "encoder"}, LSE["stages"][0]]}
     one = trained(two_stages, tmp_path / "one")

@@ -53,7 +53,8 @@ def model_card(metadata: BundleMetadata) -> str:
         *_tuning(metrics.get("tuning")),
         *_evaluations(metrics.get("evaluations") or ()),
         *_range(metadata),
-        *_limits(metrics.get("limits") or ()),
+        *_listed("Looked at, not measured", metrics.get("observations") or ()),
+        *_listed("Limits", metrics.get("limits") or ()),
         *_self_check(metrics.get("self_check")),
         *_changes(metadata),
     ]
@@ -125,7 +126,9 @@ def _masks(metadata: BundleMetadata) -> str:
 def _tuning(tuning: Any) -> list[str]:
     if not isinstance(tuning, Mapping):
         return ["These settings were not tuned."]
-    return [f"Chosen on {_plain(tuning.get('scans', 'some'))} scans for tuning. {tuning.get('leak_check', '')}"]
+    told = [f"Chosen on {_plain(tuning.get('scans', 'some'))} scans for tuning.", tuning.get("leak_check", "")]
+    told.append(tuning.get("chosen_by_hand", ""))
+    return [" ".join(str(one) for one in told if one)]
 
 
 def _evaluations(evaluations: Any) -> list[str]:
@@ -162,9 +165,9 @@ def _range(metadata: BundleMetadata) -> list[str]:
     ]
 
 
-def _limits(limits: Iterable[Any]) -> list[str]:
-    lines = [f"- {one}" for one in limits]
-    return ["## Limits", "\n".join(lines)] if lines else []
+def _listed(heading: str, sentences: Iterable[Any]) -> list[str]:
+    lines = [f"- {one}" for one in sentences]
+    return [f"## {heading}", "\n".join(lines)] if lines else []
 
 
 def _self_check(check: Any) -> list[str]:

@@ -44,6 +44,7 @@ class Description:
         training_data: data sets with ``name`` and ``licence`` each. Phantoms have ``first_seed`` and ``scans``; other
             sets ``dataset``, their name in an index, so that evaluation can refuse what was trained on.
         limits: what is known to go wrong, a sentence each.
+        observations: what was seen where too little is at hand to measure, such as on single real scans.
         network: of weights that lie alone.
         window_center_hu, window_width_hu: of the input.
         mean, std: normalisation after the window.
@@ -59,6 +60,7 @@ class Description:
     copyright: str = ""
     changelog: dict[str, str] = Field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    observations: tuple[str, ...] = ()
     network: NetworkDescription | None = None
     window_center_hu: float = 25.0
     window_width_hu: float = 130.0

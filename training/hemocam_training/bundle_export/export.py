@@ -124,6 +124,8 @@ def draft_metadata(
         metrics["evaluations"] = [dict(one) for one in evaluations]
     if description.limits:
         metrics["limits"] = list(description.limits)
+    if description.observations:
+        metrics["observations"] = list(description.observations)
     return BundleMetadata(
         name=description.name,
         version=description.version,

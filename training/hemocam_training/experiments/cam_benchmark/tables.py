@@ -180,12 +180,6 @@ def main_rows(rows: Sequence[Row], name: str, rule: str) -> list[Row]:
     return sorted(chosen.values(), key=lambda row: order.index((row.method, row.layer)))
 
 
-def _counterpart(rows: Sequence[Row], best: Row, name: str, rule: str) -> Row | None:
-    """The row of the same method and layer for another class or rule."""
-    found = [row for row in main_rows(rows, name, rule) if (row.method, row.layer) == (best.method, best.layer)]
-    return found[0] if found else None
-
-
 def _methods(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row.method for row in rows))
 

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from hemocam_training.datasets import ScanIndex
 from hemocam_training.errors import DataRefused
+from hemocam_training.evaluation.mask_counts import Way, labels_by
 from hemocam_training.experiments.catalogue import STRICT, DataSource, Progress
 from hemocam_training.experiments.reporting import Report, Section
-from hemocam_training.experiments.truth_scans import outlined_scans, phantoms, truth_of, with_masks
+from hemocam_training.experiments.truth_scans import outlined_scans, phantoms, with_masks
 from hemocam_training.experiments.volumes import figures, tables
 from hemocam_training.experiments.volumes.measure import ScanVolumes, scan_volumes
 from hemocam_training.experiments.volumes.strata import strata
 from hemocam_training.leak_check import check_leak
 from hemocam_training.learning.config_file import config_values
+from hemocam_training.mapped_scans import MapStore
 from hemocam_training.scan_sources import IndexSource, LabelledScan, ScanSource
-from hemocam_training.scans import scan_labels, scan_maps
 from hemocam_training.seeds import TEST_SEED, refuse_seen_seeds
-from HemoCAMLib.mask.brain_mask import find_brain
 from HemoCAMLib.mask.settings import MaskSettings
 from HemoCAMLib.model.bundle import ModelBundle
-from HemoCAMLib.model.registry import load_network
 from HemoCAMLib.model.shipped import find_model
 from HemoCAMLib.subtypes import ANY, SUBTYPE_NAMES
 
@@ -127,18 +125,11 @@ def _scans(settings: Settings, sources: Sequence[DataSource], told: Progress) ->
     return islice(found, settings.scans or None)
 
 
-class _labeller:  # noqa: N801  (used as a function)
+def _labeller(bundle: ModelBundle) -> Callable[[LabelledScan], NDArray[np.uint8]]:
     """Label maps of scans by a bundle, as an analysis with its recommended settings makes them."""
-
-    def __init__(self, bundle: ModelBundle) -> None:
-        self._network = load_network(bundle, torch.device("cpu"))
-        self._metadata = bundle.metadata
-        self._masks = MaskSettings.from_metadata(bundle.metadata.hemocam_fields())
-
-    def __call__(self, scan: LabelledScan) -> NDArray[np.uint8]:
-        _, geometry = truth_of(scan)
-        found = scan_maps(self._network, scan.hu, self._metadata)
-        return scan_labels(found, scan.hu, geometry, find_brain(scan.hu, geometry), self._masks)
+    store, metadata = MapStore(bundle), bundle.metadata
+    recommended = Way("recommended", MaskSettings.from_metadata(metadata.hemocam_fields()))
+    return lambda scan: np.stack(labels_by(store.mapped(scan), recommended, metadata.calibration))
 
 
 def _report(
