@@ -119,9 +119,10 @@ def test_a_tuning_goes_into_metadata_data_and_card(exported: ModelBundle, tmp_pa
     assert "| SAH | 0.31 | 0.62 | 0.800 | -0.100 |" in card
     assert "Chosen on 3 scans for tuning. Other seeds." in card
     assert "refined on HU by hysteresis; lesions below 0.2 mL" in card
-    by_hand = replace(tuning(exported), figures={"chosen_by_hand": "Gates by eye."})
-    told = with_tuning(by_hand.applied(exported.metadata), by_hand)
-    assert "Other seeds. Gates by eye." in model_card(told)
+    descent = {"negative_scans": 2, "end": {"goal": 0.5, "false_ml": 0.25}}
+    limited = replace(tuning(exported), figures={"masks": {"descent": descent}})
+    told = model_card(with_tuning(limited.applied(exported.metadata), limited))
+    assert "Other seeds. What is marked in 2 real scans without hemorrhage (0.25 mL each) was in view" in told
 
 
 def test_the_card_shows_an_evaluation_and_replaces_one_of_the_same_title(exported: ModelBundle) -> None:

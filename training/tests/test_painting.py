@@ -12,6 +12,7 @@ from hemocam_training.painting import Canvas, paint
 from hemocam_training.painting.canvas import filled, smoothed, smoothstep
 from hemocam_training.painting.clots import Clot, intraventricular, subarachnoid
 from hemocam_training.painting.extra_axial import epidural, subdural
+from hemocam_training.painting.look_alikes import brighten_rim
 from torch.nn import functional
 
 from HemoCAMLib.subtypes import SUBTYPE_NAMES, subtype_named
@@ -145,6 +146,22 @@ def test_a_head_without_ventricles_or_with_little_inside_gets_no_label_for_them(
     painted = paint(canvas, ("SDH", "EDH"))
     assert painted.target.sum() == 0
     assert painted.known.all()
+
+
+def test_the_depth_of_a_small_section_is_brighter_than_that_of_a_large_one() -> None:
+    changes = {}
+    for pixel_mm in (0.8, PIXEL_MM):
+        found = []
+        for seed in range(30):
+            canvas = round_head(seed)
+            canvas.depth_mm, canvas.pixel_mm = canvas.depth_mm * pixel_mm / PIXEL_MM, pixel_mm
+            deep = canvas.depth_mm[1] > 0.35 * INNER_MM * pixel_mm / PIXEL_MM
+            before = canvas.hu.clone()
+            brighten_rim(canvas)
+            found.append(float((canvas.hu - before)[1][deep].mean()))
+        changes[pixel_mm] = found
+    assert np.mean(changes[0.8]) > np.mean(changes[PIXEL_MM]) + 3
+    assert max(changes[0.8]) < 30
 
 
 def test_a_rough_field_is_the_interpolation_of_its_knots() -> None:

@@ -127,8 +127,20 @@ def _tuning(tuning: Any) -> list[str]:
     if not isinstance(tuning, Mapping):
         return ["These settings were not tuned."]
     told = [f"Chosen on {_plain(tuning.get('scans', 'some'))} scans for tuning.", tuning.get("leak_check", "")]
-    told.append(tuning.get("chosen_by_hand", ""))
+    told.append(_negatives(tuning.get("masks")))
     return [" ".join(str(one) for one in told if one)]
+
+
+def _negatives(masks: Any) -> str:
+    descent = masks.get("descent") if isinstance(masks, Mapping) else None
+    if not isinstance(descent, Mapping) or not descent.get("negative_scans"):
+        return ""
+    end = descent.get("end")
+    false_ml = end.get("false_ml") if isinstance(end, Mapping) else None
+    return (
+        f"What is marked in {descent['negative_scans']} real scans without hemorrhage ({_figure(false_ml, 2)} mL each) "
+        "was in view as well, so those scans are no independent test of false findings."
+    )
 
 
 def _evaluations(evaluations: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from hemocam_training.bundle_tuning.calibrate import CalibrationKind, calibration_scores, fit_calibration
 from hemocam_training.bundle_tuning.class_thresholds import GateCandidates, candidates_by_class
+from hemocam_training.bundle_tuning.descent import Limit, descend
 from hemocam_training.bundle_tuning.outcome import Tuning
 from hemocam_training.bundle_tuning.refinement import choose_refinement, choose_smallest_lesion, mask_goal
+from hemocam_training.bundle_tuning.sources import SlicesAlone
 from hemocam_training.mapped_scans import MappedScan, MapStore
 from hemocam_training.metrics import auroc
-from hemocam_training.scan_sources import ScanSource
+from hemocam_training.scan_sources import LabelledScan, ScanSource
 from HemoCAMLib.errors import UsageError
 from HemoCAMLib.mask import MaskSettings
 from HemoCAMLib.mask.grid_search import PAPER_GRID, SubtypeGrid, TuningScan, grid_search
@@ -44,6 +46,10 @@ class TuneOptions:
         calibration: ``platt``, ``temperature`` or ``none``.
         mask_scale: recommended scale; thresholds of both are found.
         refinement: search the refinement; False keeps the bundle's.
+        rounds: in which gates, mask thresholds, refinement and smallest lesion are then moved one at a time by what
+            finished masks come to (:func:`~hemocam_training.bundle_tuning.descent.descend`); 0 leaves them.
+        slices_alone: so many slices of each scan are then judged as single slices too.
+        false_ml: most that may be marked in a scan of ``negatives`` on average, where ``rounds`` are run.
     """
 
     sensitivity: float | None = None
@@ -51,8 +57,15 @@ class TuneOptions:
     calibration: CalibrationKind = "platt"
     mask_scale: str = "absolute"
     refinement: bool = True
+    rounds: int = 0
+    slices_alone: int = 0
+    false_ml: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.rounds < 0 or self.slices_alone < 0 or not 0 <= self.false_ml < float("inf"):
+            raise UsageError(
+                "USAGE_TUNING_ROUNDS", "Rounds, slices and mL are 0 or more.", "Give --rounds 2, for example."
+            )
         if self.sensitivity is not None and not 0 < self.sensitivity <= 1:
             raise UsageError("USAGE_SENSITIVITY", "A sensitivity lies between 0 and 1.", "Give 0.95, for example.")
         if self.calibration not in get_args(CalibrationKind):
@@ -69,6 +82,8 @@ def tune(
     leak_check: str,
     options: TuneOptions | None = None,
     on_step: Callable[[str], None] = lambda sentence: None,
+    *,
+    negatives: Sequence[LabelledScan] = (),
 ) -> Tuning:
     """Settings of the store's bundle.
 
@@ -85,6 +100,7 @@ def tune(
         leak_check: how, in words.
         options: what is chosen.
         on_step: told what is done, a sentence at a time.
+        negatives: scans without hemorrhage, in which ``options.false_ml`` is kept.
     """
     wanted, metadata = options or TuneOptions(), store.bundle.metadata
     logits, target, known = _slices(store, source, on_step)
@@ -112,6 +128,14 @@ def tune(
             scale=scale,  # type: ignore[arg-type]
         )
         settings, chosen = _finished_masks(scans, settings, wanted, on_step)
+        if wanted.rounds:
+            on_step("slices alone and scans without hemorrhage")
+            sets = [scans]
+            if wanted.slices_alone:
+                sets.append(_Scans(store, SlicesAlone(source, wanted.slices_alone), calibration))
+            limit = Limit([store.mapped(scan) for scan in negatives], wanted.false_ml)
+            settings, chosen["descent"] = descend(sets, limit, calibration, settings, wanted.rounds, on_step)
+            gates |= dict(zip(SUBTYPE_NAMES, settings.class_thresholds, strict=True))
         tables = {**tables, scale: dict(zip(SUBTYPE_NAMES, settings.mask_thresholds, strict=True))}
         figures |= {"mask_thresholds": found, "masks": chosen}
     else:

@@ -98,6 +98,17 @@ def tune(
     refinement: Annotated[
         bool, typer.Option("--refinement/--keep-refinement", help="Search the refinement, or keep the bundle's.")
     ] = True,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="Rounds in which every setting is then moved, judged by finished masks.")
+    ] = 0,
+    slices_alone: Annotated[
+        int, typer.Option(min=0, help="In these rounds, so many slices of each scan are judged as single slices too.")
+    ] = 0,
+    negative: Annotated[
+        list[Path] | None,
+        typer.Option(help="In these rounds, a head CT without hemorrhage; may be repeated.", show_default=False),
+    ] = None,
+    false_ml: Annotated[float, typer.Option(min=0, help="Most that may be marked in one of them on average.")] = 1.0,
     apply: Annotated[bool, typer.Option("--apply", help="Also write the settings into the bundle.")] = False,
     store: Store = None,
     threads: Threads = 1,
@@ -115,7 +126,8 @@ def tune(
         SourceOptions(phantoms, index, root, split, tuple(part or ()), templates),
         training or [],
         training_part or ["train"],
-        TuneOptions(sensitivity, joint, calibration, mask_scale, refinement),  # type: ignore[arg-type]
+        TuneOptions(sensitivity, joint, calibration, mask_scale, refinement, rounds, slices_alone, false_ml),  # type: ignore[arg-type]
+        negative or [],
         store=store,
         threads=threads,
         unchecked=unchecked,

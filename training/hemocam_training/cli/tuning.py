@@ -12,6 +12,7 @@ from rich.table import Table
 
 from hemocam_training.bundle_export.export import describe_again, with_tuning
 from hemocam_training.bundle_tuning import TuneOptions, Tuning, tune
+from hemocam_training.bundle_tuning.sources import negative_scan
 from hemocam_training.cli.sources import SourceOptions, one_source
 from hemocam_training.held_out import refuse_seen, rows_seen
 from hemocam_training.mapped_scans import MapStore
@@ -29,6 +30,7 @@ def tune_bundle(
     training: Sequence[Path],
     training_parts: Sequence[str],
     options: TuneOptions,
+    negatives: Sequence[Path],
     *,
     store: Path | None,
     threads: int,
@@ -56,6 +58,7 @@ def tune_bundle(
             told,
             options,
             lambda sentence: progress.update(task, description=sentence),
+            negatives=[negative_scan(path) for path in negatives],
         )
     found.write(out)
     if apply:

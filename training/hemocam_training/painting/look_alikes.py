@@ -3,6 +3,9 @@
 In real scans the brain is brightest beside the skull: the CSF there is seldom seen in 5 mm slices, and beam hardening
 and the bone's own blur add to it. Measured on a negative series: 54 HU at 1.5 mm from the bone, 42 at 3 mm, 36 at
 6 mm, 26 in the depth. A network that never saw this takes every convexity for a hematoma.
+
+Where the section is small, at the base and near the vertex, more bone than brain lies in the beam, and all of the brain
+is brighter: in the same series, median in the depth, 46 HU at 22 cm², 42 at 48, 35 at 93, 28 at 180.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from hemocam_training.painting.canvas import Canvas, filled, smoothed, smoothste
 _BONE_HU = 105.0
 #: The skull's inside is this small where the vault is cut at a slant and its partial volume reaches far in.
 _NEAR_VERTEX_MM2 = 8000.0
+#: Sections of this size and larger are as bright as the brain is.
+_LARGE_SECTION_MM2 = 13000.0
 
 
 def close_rim(canvas: Canvas) -> None:
@@ -52,9 +57,12 @@ def brighten_rim(canvas: Canvas) -> None:
     if canvas.happens(0.12):
         patches = smoothstep(canvas.rough(60), -0.2, 1)
         added = added + canvas.uniform(10, 40) * torch.exp(-depth / canvas.uniform(2.5, 6)) * patches
-    section_mm2 = float((canvas.depth_mm[1] > 0).sum()) * canvas.pixel_mm**2
-    if section_mm2 < _NEAR_VERTEX_MM2 and canvas.happens(0.5):
+    section_mm2 = (canvas.depth_mm > 0).sum(dim=(1, 2), keepdim=True) * canvas.pixel_mm**2
+    if float(section_mm2[1]) < _NEAR_VERTEX_MM2 and canvas.happens(0.5):
         added = added + canvas.uniform(4, 26) * torch.exp(-depth / canvas.uniform(3, 9))
+    if canvas.happens(0.7):
+        small = (1 - section_mm2 / _LARGE_SECTION_MM2).clamp(min=0)
+        added = added + canvas.uniform(0, 26) * small * (1 + 0.25 * canvas.rough(60))
     canvas.hu = canvas.hu + added * soft
 
 
