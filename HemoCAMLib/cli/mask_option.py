@@ -73,17 +73,33 @@ def _refinement(value: str) -> dict[str, Any] | str:
 def _change_refinement(settings: dict[str, Any], field: str, value: str) -> None:
     if settings.get("refinement") == OFF:
         raise _refused("A refinement that is off has no settings.")
+    refinement = settings.setdefault("refinement", {})
+    field, _, subtype = field.partition(".")
     plain: float | str = value if field == "where_empty" else _number(f"refinement.{field}", value)
-    settings.setdefault("refinement", {})[field] = plain
+    if not subtype:
+        refinement[field] = plain
+        return
+    if field not in ("where_empty", "skull_mm"):
+        raise _refused(f"The refinement's {field} is the same for all subtypes.")
+    table = refinement.setdefault(field, {})
+    if not isinstance(table, dict):
+        raise _refused(f"The refinement's {field} is given for all subtypes and for {subtype}.")
+    table[_subtype(subtype, f"refinement.{field}.{subtype}")] = plain
 
 
 def _target(key: str) -> tuple[str, tuple[str, ...]]:
     """The table that a key changes, and for which subtypes."""
     table, _, subtype = key.partition(".")
-    names = {name.upper(): name for name in SUBTYPE_NAMES}
-    if table not in TABLES or (subtype and subtype.upper() not in names):
+    if table not in TABLES:
         raise _refused(f"There is no mask setting “{key}”.")
-    return TABLES[table], (names[subtype.upper()],) if subtype else SUBTYPE_NAMES
+    return TABLES[table], (_subtype(subtype, key),) if subtype else SUBTYPE_NAMES
+
+
+def _subtype(written: str, key: str) -> str:
+    names = {name.upper(): name for name in SUBTYPE_NAMES}
+    if written.upper() not in names:
+        raise _refused(f"There is no mask setting “{key}”.")
+    return names[written.upper()]
 
 
 def _number(key: str, value: str) -> float:

@@ -42,6 +42,20 @@ def test_a_distance_to_the_skull_is_given_for_all_subtypes_or_by_name() -> None:
     }  # fmt: skip
 
 
+def test_what_happens_to_empty_regions_is_given_for_all_subtypes_or_by_name() -> None:
+    everywhere = RefinementSettings.from_value({"name": "hysteresis", "where_empty": "keep"})
+    some = RefinementSettings.from_value({"name": "hysteresis", "where_empty": {"SDH": "keep"}})
+    assert everywhere == RefinementSettings(where_empty=("keep",) * 5)
+    assert some == RefinementSettings(where_empty=("clear", "clear", "clear", "keep", "clear"))
+    assert RefinementSettings.from_value(some.as_dict()) == some
+    assert parse_mask(["refinement.where_empty.sdh=keep"]) == {"refinement": {"where_empty": {"SDH": "keep"}}}
+    assert parse_mask(["refinement.skull_mm.IPH=2"]) == {"refinement": {"skull_mm": {"IPH": 2.0}}}
+    for words in ("refinement.where_empty.SDX=keep", "refinement.reach_mm.SDH=3",
+                  "refinement.where_empty=keep,refinement.where_empty.SDH=clear"):  # fmt: skip
+        with pytest.raises(UsageError):
+            parse_mask([words])
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -63,6 +77,8 @@ def test_a_distance_to_the_skull_is_given_for_all_subtypes_or_by_name() -> None:
         {"name": "hysteresis", "seed_hu": 99, "highest_hu": 90},
         {"name": "hysteresis", "where_empty": "remove"},
         {"name": "hysteresis", "where_empty": ["keep"]},
+        {"name": "hysteresis", "where_empty": {"SDH": "hide"}},
+        {"name": "hysteresis", "where_empty": {"SDX": "keep"}},
         {"name": "hysteresis", "skull_mm": {"IPX": 2}},
         {"name": "hysteresis", "skull_mm": [1, 2]},
         {"name": "hysteresis", "skull_mm": None},

@@ -71,6 +71,10 @@ def test_a_region_without_blood_is_cleared_or_kept_as_asked_and_either_is_record
     assert kept.labels[false].all()
     assert kept.outcomes[0] == Outcome.REFINED | Outcome.KEPT
     assert np.array_equal(cleared.labels[~false], kept.labels[~false])
+    only_sdh = RefinementSettings(name, where_empty=("clear", "clear", "clear", "keep", "clear"))
+    assert np.array_equal(refine_slice(labels, hu, brain, SPACING_MM, only_sdh).labels, cleared.labels)
+    as_sdh = refine_slice(labels * np.uint8(4), hu, brain, SPACING_MM, only_sdh)
+    assert np.array_equal(as_sdh.labels > 0, kept.labels > 0)
 
 
 def test_isodense_blood_keeps_the_maps_outline_under_a_mixture_and_says_so(brain: np.ndarray) -> None:

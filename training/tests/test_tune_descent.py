@@ -89,6 +89,22 @@ def test_a_class_that_is_never_called_stays_so_and_refinement_limits_keep_their_
     assert settings.refinement.lowest_hu <= settings.refinement.seed_hu
 
 
+def test_old_subdural_blood_is_kept_though_no_limit_of_hu_outlines_it() -> None:
+    scan = bleeding(0.9)
+    assert scan.truth is not None
+    old = replace(
+        scan,
+        truth=scan.truth * np.uint8(4),
+        hu=np.where(scan.truth > 0, 29, 30).astype(np.int16),
+        local_logits=np.roll(scan.local_logits, 3, axis=0),
+        logits=scan.logits[:, [0, 2, 3, 4, 1, 5]],
+    )
+    settings = moved([old], Limit([], 1.0), replace(PLAIN, refinement=RefinementSettings()))
+    assert settings.refinement is not None
+    assert settings.refinement.where_empty == ("clear", "clear", "clear", "keep", "clear")
+    assert mask_goal([old], None, settings) == pytest.approx(1.0)
+
+
 def test_tuning_in_rounds_writes_what_it_gained() -> None:
     store = DrawnStore([bleeding(0.3), healthy(0.02)])
     found = tune(store, store, "told", TuneOptions(refinement=False, rounds=1))  # type: ignore[arg-type]

@@ -102,7 +102,7 @@ def refine_slice(
         margin_mm = settings.skull_mm[label - 1]
         if depth is not None and margin_mm > 0:
             found = found & (depth >= margin_mm)
-        found, rest = _empty_regions(candidate.region, found, keep=settings.where_empty == "keep")
+        found, rest = _empty_regions(candidate.region, found, keep=settings.where_empty[label - 1] == "keep")
         # An outline that was given up is not refined, though its regions are not empty.
         outcomes[label - 1] = outcome | (rest & ~Outcome.REFINED) if outcome else rest
         wins = found & (candidate.distance_mm < nearest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from HemoCAMLib.errors import UsageError
@@ -31,6 +31,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "edge_hu": (0.5, 100),
     "smallest_height": (0, 1),
 }
+
+#: What may be given by subtype, with what holds for a subtype that a table does not name.
+_BY_SUBTYPE: dict[str, Any] = {"skull_mm": 0.0, "where_empty": "clear"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ class RefinementSettings:
         smallest_height: lesions whose height along the normal is less than this share of their largest diameter in a
             slice are removed as flat, an artefact of too few slices; 0 keeps all. Lesions on the first or the last
             slice stay: they may go on outside the scan. See :class:`~HemoCAMLib.mask.components.ComponentAccumulator`.
-        where_empty: what happens to a region of the map in which the method finds no blood: ``keep`` it as the map
-            drew it, or ``clear`` it. Either is recorded.
+        where_empty: [5] in the order of the subtypes, or one for all: what happens to a region of the map in which the
+            method finds no blood: ``keep`` it as the map drew it, or ``clear`` it. Either is recorded. Old subdural
+            blood is no denser than brain, so no limit of HU outlines it.
 
     Raises:
         UsageError: ``USAGE_MASK_SETTINGS`` where a value is out of range.
@@ -78,7 +82,7 @@ class RefinementSettings:
     edge_hu: float = 3.0
     skull_mm: tuple[float, ...] = (0.0,) * len(SUBTYPE_NAMES)
     smallest_height: float = 0.3
-    where_empty: WhereEmpty = "clear"
+    where_empty: WhereEmpty | tuple[WhereEmpty, ...] = "clear"
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name not in REFINEMENT_NAMES:
@@ -89,15 +93,21 @@ class RefinementSettings:
             raise _refused("The refinement's skull_mm needs one distance for every subtype.")
         for value in self.skull_mm:
             _check("skull_mm", value, 0, 50)
-        if self.where_empty not in get_args(WhereEmpty):
-            raise _refused(f"The refinement's where_empty must be keep or clear, not {self.where_empty!r}.")
+        if isinstance(self.where_empty, str):
+            object.__setattr__(self, "where_empty", (self.where_empty,) * len(SUBTYPE_NAMES))
+        if len(self.where_empty) != len(SUBTYPE_NAMES):
+            raise _refused("The refinement's where_empty needs keep or clear for every subtype.")
+        for word in self.where_empty:
+            if not isinstance(word, str) or word not in get_args(WhereEmpty):
+                raise _refused(f"The refinement's where_empty must be keep or clear, not {word!r}.")
         if not self.lowest_hu <= self.seed_hu < self.highest_hu:
             raise _refused("The refinement's limits must rise: lowest_hu, seed_hu, highest_hu.")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; :meth:`from_value` reads them back."""
         fields = asdict(self)
-        fields["skull_mm"] = dict(zip(SUBTYPE_NAMES, self.skull_mm, strict=True))
+        for name in _BY_SUBTYPE:
+            fields[name] = dict(zip(SUBTYPE_NAMES, fields[name], strict=True))
         return fields
 
     @classmethod
@@ -106,7 +116,8 @@ class RefinementSettings:
 
         Args:
             value: None or ``off`` for no refinement; a name for its defaults; or a table with ``name`` and what
-                differs from the defaults. ``skull_mm`` is one distance for all subtypes or a table by name.
+                differs from the defaults. ``skull_mm`` is one distance for all subtypes or a table by name, and
+                ``where_empty`` one word or a table.
 
         Raises:
             UsageError: ``USAGE_MASK_SETTINGS`` for an unknown name or field, or a value out of range.
@@ -124,22 +135,22 @@ class RefinementSettings:
         unknown = set(fields) - set(cls.__dataclass_fields__)
         if unknown:
             raise _refused(f"A refinement has no setting {', '.join(sorted(map(str, unknown)))}.")
-        plain = {name: _number(item) for name, item in fields.items() if name != "skull_mm"}
-        settings = cls(**plain)
-        return replace(settings, skull_mm=_by_subtype(fields["skull_mm"])) if "skull_mm" in fields else settings
+        plain = {name: _number(item) for name, item in fields.items() if name not in _BY_SUBTYPE}
+        tables: dict[str, Any] = {name: _by_subtype(name, fields[name]) for name in _BY_SUBTYPE if name in fields}
+        return cls(**plain, **tables)
 
 
 def _number(value: object) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _by_subtype(value: object) -> tuple[Any, ...]:
+def _by_subtype(field: str, value: object) -> tuple[Any, ...]:
     if not isinstance(value, Mapping):
         return (_number(value),) * len(SUBTYPE_NAMES)
     unknown = set(value) - set(SUBTYPE_NAMES)
     if unknown:
-        raise _refused(f"The refinement's skull_mm names unknown subtypes: {', '.join(sorted(map(str, unknown)))}.")
-    return tuple(_number(value.get(name, 0.0)) for name in SUBTYPE_NAMES)
+        raise _refused(f"The refinement's {field} names unknown subtypes: {', '.join(sorted(map(str, unknown)))}.")
+    return tuple(_number(value.get(name, _BY_SUBTYPE[field])) for name in SUBTYPE_NAMES)
 
 
 def _check(name: str, value: object, lowest: float, highest: float) -> None:

@@ -113,6 +113,7 @@ def _moves() -> Iterator[tuple[str, Move]]:
             yield f"gate of {subtype} × {factor:g}", _gate(index, factor)
         for way in range(2):
             yield f"mask threshold of {subtype}, {'down' if way == 0 else 'up'}", _mask_threshold(index, way)
+        yield f"empty regions of {subtype}", _empty_regions(index)
     for name in ("lowest_hu", "seed_hu", "reach_mm", "above_brain_hu"):
         for way in range(2):
             yield f"{name}, {'down' if way == 0 else 'up'}", _refinement(name, way)
@@ -152,6 +153,17 @@ def _refinement(name: str, way: int) -> Move:
         except UsageError:
             # Limits that would not rise, or a value out of its range.
             return None
+
+    return move
+
+
+def _empty_regions(index: int) -> Move:
+    def move(now: MaskSettings) -> MaskSettings | None:
+        if now.refinement is None:
+            return None
+        words = list(now.refinement.where_empty)
+        words[index] = "clear" if words[index] == "keep" else "keep"
+        return replace(now, refinement=replace(now.refinement, where_empty=tuple(words)))
 
     return move
 
