@@ -138,6 +138,7 @@ def test_the_experiment_compares_networks_by_every_table(tmp_path: Path) -> None
     network = "network={architecture: lse-unet, arguments: {encoder: test_resnet, decoder_channels: [4, 4, 4, 4]}}"
     for model in settings["models"][1:]:
         model["settings"][0] = network
+    settings["models"][2]["encoder_of"] = settings["models"][0]["title"]
     settings["fit"]["stages"] = [{"input_size": 64, "batch": 4, "steps": 1}]
     settings |= {"phantoms": {"train": 1, "tune": 1, "test": 3, "matrix": 64}, "draws": 100}
     config = tmp_path / "config.yaml"

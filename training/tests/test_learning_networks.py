@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hemocam_training.errors import ConfigRefused
 from hemocam_training.learning.config import LossConfig, NetworkConfig, OptimiserConfig
 from hemocam_training.learning.learner import optimiser
 from hemocam_training.learning.networks import PAPER_NETWORKS, new_network
 from hemocam_training.learning.objectives import Objective
 
 from HemoCAMLib.cam.explainer import Explainer
+from HemoCAMLib.model.shipped import find_model
 
 SIZE = 64
 FAST = ("alexnet", "densenet121")
@@ -83,3 +86,16 @@ def test_pooled_alexnet_has_closed_form_maps() -> None:
     assert torch.allclose(maps, torch.relu(local) / positions, atol=1e-6) or torch.allclose(
         maps, local / positions, atol=1e-6
     )
+
+
+def test_a_network_starts_from_a_model_that_ships_by_its_name() -> None:
+    bundle = find_model("hemocam-phantom")
+    metadata = bundle.metadata
+    arguments = {"architecture": metadata.architecture, "arguments": dict(metadata.arguments)}
+    network = new_network(NetworkConfig(**arguments, start=Path("hemocam-phantom")), 6, 0)
+    stored = bundle.read_weights()
+    state = network.state_dict()
+    assert set(state) == set(stored)
+    assert all(torch.equal(state[name], torch.from_numpy(value.copy()).float()) for name, value in stored.items())
+    with pytest.raises(ConfigRefused, match="cannot be read from nothing-such"):
+        new_network(NetworkConfig(**arguments, start=Path("nothing-such")), 6, 0)

@@ -72,8 +72,8 @@ class NetworkConfig:
             :data:`hemocam_training.learning.networks.PAPER_NETWORKS`, which brings its arguments.
         arguments: of the architecture, as a bundle writes them.
         pretrained: start the encoder from published weights, which are fetched if they are not at hand.
-        start: weights to start from: a safetensors file, a bundle, or the folder of an earlier training. Where they
-            are those of another kind of network on the same encoder, the encoder is taken.
+        start: weights to start from: a safetensors file, a bundle or the name of one that ships, or the folder of an
+            earlier training. Where they are those of another kind of network on the same encoder, the encoder is taken.
         first_bias: of the LSE-UNet's local scores; 2 makes few positions positive at the beginning.
         classes: number of logits; as many as the data has labels where None.
     """

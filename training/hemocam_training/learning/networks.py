@@ -16,9 +16,9 @@ from hemocam_training.errors import ConfigRefused
 from hemocam_training.learning.config import NetworkConfig
 from HemoCAMLib.errors import ModelRefused
 from HemoCAMLib.model.architecture import check_architecture, check_segmentation_architecture
-from HemoCAMLib.model.bundle import ModelBundle
 from HemoCAMLib.model.lse_unet import LseUNet
 from HemoCAMLib.model.registry import build_network, build_segmentation_network
+from HemoCAMLib.model.shipped import find_model
 
 #: Classifiers of the papers: the registry's architecture and its arguments.
 PAPER_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -107,7 +107,7 @@ def _built(name: str, arguments: Mapping[str, Any], class_count: int, *, pretrai
 
 
 def stored_weights(path: Path) -> dict[str, Tensor]:
-    """Weights from a safetensors file, a bundle (folder or zip), or the folder of a training.
+    """Weights from a safetensors file, a bundle (folder, zip or name of one that ships), or the folder of a training.
 
     Raises:
         ConfigRefused: ``TRAIN_START``.
@@ -116,7 +116,7 @@ def stored_weights(path: Path) -> dict[str, Tensor]:
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        weights = ModelBundle.open(file).read_weights()
+        weights = find_model(file).read_weights()
         return {name: torch.from_numpy(value.copy()).float() for name, value in weights.items()}
     except (OSError, SafetensorError, ModelRefused) as error:
         raise ConfigRefused(
