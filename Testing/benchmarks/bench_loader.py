@@ -1,7 +1,8 @@
 """Is training ever waiting for its slices? Throughput of cached slices beside what a training step needs.
 
 ``python bench_loader.py [--quick] [--scans N]``. Phantoms are cached once (``hemocam-train cache``), then read in
-balanced batches as ``hemocam-train fit`` reads them. Reading and the step are measured in turns within one run.
+balanced batches as ``hemocam-train fit`` reads them, and a few heads are drawn to be painted on. Reading, painting and
+the step are measured in turns within one run.
 Writes ``results/loader.json``.
 """
 
@@ -22,6 +23,8 @@ from bench_report import Figure, console, report
 from bench_training import ALL_THREADS, OPTIONS, Step, measure
 from hemocam_training.learning.batches import Batches, Share
 from hemocam_training.learning.config_file import read_config
+from hemocam_training.painting.anatomies import write_anatomies
+from hemocam_training.painting.source import PaintedSlices
 from hemocam_training.scan_sources import PhantomSource
 from hemocam_training.seeds import TRAINING_SEED
 from hemocam_training.shards import SliceShards, write_shards
@@ -82,11 +85,20 @@ def main() -> None:
         def prepare() -> None:
             batches[int(rng.integers(1_000_000))]
 
+        heads = Path(scratch) / "heads"
+        write_anatomies(heads, TRAINING_SEED, 1 if options.quick else 3, size=size)
+        slices = PaintedSlices([heads], size)
+        painted = Batches(slices, config.data, config.augmentation, size=size, batch=batch, seed=(0, 0), share=Share())
+
+        def paint() -> None:
+            painted[int(rng.integers(1_000_000))]
+
         step = Step(config, FASTEST, batches[0], "cpu")
         actions: dict[str, Callable[[], float]] = {
             "read": lambda: timed(lambda: read(shards)),
             "cold": read_cold,
             "prepare": lambda: timed(prepare),
+            "paint": lambda: timed(paint),
             "step": step,
         }
         found = measure(actions, 2 if options.quick else ROUNDS)
@@ -94,6 +106,7 @@ def main() -> None:
         "read": 1000 * batch * BATCHES_A_ROUND / statistics.median(found["read"]),
         "cold": 1000 * batch * BATCHES_A_ROUND / statistics.median(found["cold"]),
         "prepare": 1000 * batch / statistics.median(found["prepare"]),
+        "paint": 1000 * batch / statistics.median(found["paint"]),
         "step": 1000 * batch / statistics.median(found["step"]),
     }
     unit = "slices/s"
@@ -108,6 +121,8 @@ def main() -> None:
         ),
         Figure("prepare", "read and changed by chance, one process", per_second["prepare"], unit),
         Figure("prepare/step", "the same over what the step needs", per_second["prepare"] / per_second["step"], "×"),
+        Figure("paint", "painted and changed by chance, one process", per_second["paint"], unit),
+        Figure("paint/step", "the same over what the step needs", per_second["paint"] / per_second["step"], "×"),
     ]
     title = f"Loading for training: batches of {batch} slices, {size} × {size}"
     report(title, "loader", figures, out, keep=not options.quick)
