@@ -137,6 +137,13 @@ def test_of_the_bloody_half_about_a_third_has_its_own_blood(heads: Path, bleedin
     assert (painted_on < first_bleeding).all()
 
 
+def test_bleeding_heads_alone_are_learned_from_and_nothing_is_painted(bleeding: Path) -> None:
+    source = PaintedSlices([bleeding], SIZE)
+    indices = source.balanced_indices(np.random.default_rng(0), 40)
+    assert (indices < len(source)).all()
+    assert source.target[indices].any(axis=1).sum() == 20
+
+
 def test_a_training_learns_from_painted_slices(heads: Path, tmp_path: Path) -> None:
     values = {
         "data": {"painted": [str(heads)], "repeated_share": 0.3},

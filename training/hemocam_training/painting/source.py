@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from hemocam_training.errors import DataRefused
 from hemocam_training.painting.anatomies import Anatomy, depth_mm, read_anatomies
 from hemocam_training.painting.canvas import Canvas
 from hemocam_training.painting.paint import PaintedStack, paint
@@ -71,6 +72,13 @@ class PaintedSlices:
         self._clean = np.flatnonzero(areas_mm2[:, 0] == 0)
         own = [np.flatnonzero(column) for column in self.target[:, 1:].T]
         self._own_blood = [found for found in own if found.size]
+        if not self._clean.size or not (self._paintable.size or self._own_blood):
+            raise DataRefused(
+                "TRAIN_ANATOMIES",
+                "These heads have no slices without blood, or none that show blood or could.",
+                "Draw more heads with hemocam-train anatomies, without --bleeding too.",
+            )
+        self._own_share = _OWN_BLOOD_SHARE if self._own_blood and self._paintable.size else float(bool(self._own_blood))
         self.scan_count = len(heads)
 
     def __len__(self) -> int:
@@ -83,7 +91,7 @@ class PaintedSlices:
         """
         bloody = count // 2
         chosen = rng.choice(self._clean, count - bloody)
-        own = int(rng.binomial(bloody, _OWN_BLOOD_SHARE)) if self._own_blood else 0
+        own = int(rng.binomial(bloody, self._own_share))
         which = rng.integers(max(1, len(self._own_blood)), size=own)
         with_own = np.array([rng.choice(self._own_blood[number]) for number in which], np.int64)
         return np.concatenate([chosen, with_own, rng.choice(self._paintable, bloody - own) + len(self)])
