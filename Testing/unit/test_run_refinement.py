@@ -99,7 +99,8 @@ def test_a_run_that_is_stopped_and_goes_on_gives_the_same(  # type: ignore[no-un
 
     asked = {"model": str(tiny_bundle), "threads": 1, "batch_size": 2, "mask": MASK, "worker": worker}
     with pytest.raises(hc.Cancelled):
-        hc.analyze(scan, tmp_path / "run", on_event=note, cancelled=lambda: len(seen) >= 4, **asked)
+        # At the first slices: on a busy machine the rest may be done before a later word reaches the worker.
+        hc.analyze(scan, tmp_path / "run", on_event=note, cancelled=lambda: bool(seen), **asked)
     again = hc.analyze(scan, tmp_path / "run", **asked)
     for name in ("probabilities.npy", "activation.npy", "labels.nrrd"):
         assert (again.folder / name).read_bytes() == (result.folder / name).read_bytes(), name
