@@ -57,7 +57,8 @@ def test_a_gate_above_the_bleeding_slices_is_lowered_and_the_goal_rises() -> Non
     assert mask_goal(scans, None, settings) == pytest.approx(1.0)
     assert told["start"]["goal"] == 0
     assert told["end"]["goal"] == 1.0
-    assert [step["changed"] for step in told["steps"]] == ["gate of IPH × 0.5"]
+    assert [step["changed"] for step in told["steps"]] == ["gate of IPH, log-odds -1.4"]
+    assert settings.class_thresholds[0] == pytest.approx(1 / (1 + np.exp(1.4)), abs=1e-3)
 
 
 def test_a_scan_without_hemorrhage_keeps_the_gate_up() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, logit
 
 from hemocam_training.bundle_tuning.refinement import LEAST_GAIN, VOLUMES_ML, mask_goal
 from hemocam_training.evaluation.mask_counts import Way, labels_by
@@ -17,8 +18,9 @@ from HemoCAMLib.mask.settings import MASK_THRESHOLD_LIMIT, NEVER_CALLED
 from HemoCAMLib.model.calibration import Calibration
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
-#: What is tried around the settings at hand, the large steps first: they leave a poor start behind sooner.
-GATE_FACTORS = (0.5, 1.8, 0.75, 1.35)
+#: What is tried around the settings at hand; gates move in log-odds, the large steps first: they leave a poor start
+#: behind sooner.
+GATE_STEPS = (-1.4, 1.4, -0.5, 0.5)
 MASK_STEPS = {"absolute": (-0.12, 0.12), "per_image": (-20.0, 20.0)}
 REFINEMENT_STEPS: dict[str, dict[str, tuple[float, ...]]] = {
     "hysteresis": {
@@ -32,7 +34,7 @@ REFINEMENT_STEPS: dict[str, dict[str, tuple[float, ...]]] = {
 }
 _LOWEST_GATE = 0.01
 #: A mL over the limit outweighs any gain of Dice.
-_EXCESS_WEIGHT = 10.0
+_EXCESS_WEIGHT = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def descend(
     """Settings after some rounds in which every one of them is moved, and what was gained on the way.
 
     What rises is :func:`mask_goal`, the mean over the sets, as long as no more than the limit is marked where nothing
-    is; it ends early when a round changes nothing.
+    is. A move that helps is made again; the descent ends early when a round changes nothing.
 
     Args:
         sets: scans with masks; each set weighs the same.
@@ -91,11 +93,10 @@ def descend(
         changed = False
         for name, move in _moves():
             on_step(f"round {number}: {name}")
-            candidate = move(settings)
-            if candidate is None or candidate == settings:
-                continue
-            found = judged(candidate)
-            if found[0] > best[0] + LEAST_GAIN:
+            while (candidate := move(settings)) is not None and candidate != settings:
+                found = judged(candidate)
+                if found[0] <= best[0] + LEAST_GAIN:
+                    break
                 best, settings, changed = found, candidate, True
                 steps.append({"changed": name, **_told(found)})
         if not changed:
@@ -109,8 +110,8 @@ Move = Callable[[MaskSettings], MaskSettings | None]
 def _moves() -> Iterator[tuple[str, Move]]:
     """Every move with its name; a move gives None where it makes no sense."""
     for index, subtype in enumerate(SUBTYPE_NAMES):
-        for factor in GATE_FACTORS:
-            yield f"gate of {subtype} × {factor:g}", _gate(index, factor)
+        for step in GATE_STEPS:
+            yield f"gate of {subtype}, log-odds {step:+g}", _gate(index, step)
         for way in range(2):
             yield f"mask threshold of {subtype}, {'down' if way == 0 else 'up'}", _mask_threshold(index, way)
         yield f"empty regions of {subtype}", _empty_regions(index)
@@ -121,12 +122,12 @@ def _moves() -> Iterator[tuple[str, Move]]:
         yield f"smallest lesion {volume:g} mL", lambda now, volume=volume: replace(now, minimum_volume_ml=volume)
 
 
-def _gate(index: int, factor: float) -> Move:
+def _gate(index: int, step: float) -> Move:
     def move(now: MaskSettings) -> MaskSettings | None:
         gate = now.class_thresholds[index]
         if gate >= NEVER_CALLED:
             return None
-        moved = round(min(max(gate * factor, _LOWEST_GATE), 1 - _LOWEST_GATE), 4)
+        moved = round(float(np.clip(expit(logit(gate) + step), _LOWEST_GATE, 1 - _LOWEST_GATE)), 4)
         return replace(now, class_thresholds=_with(now.class_thresholds, index, moved))
 
     return move
