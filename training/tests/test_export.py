@@ -122,7 +122,7 @@ def test_a_tuning_goes_into_metadata_data_and_card(exported: ModelBundle, tmp_pa
     descent = {"negative_scans": 2, "end": {"goal": 0.5, "false_ml": 0.25}}
     limited = replace(tuning(exported), figures={"masks": {"descent": descent}})
     told = model_card(with_tuning(limited.applied(exported.metadata), limited))
-    assert "Other seeds. What is marked in 2 real scans without hemorrhage (0.25 mL each) was in view" in told
+    assert "was in view as well (2 of them, 0.25 mL on average), so they are no independent test" in told
 
 
 def test_the_card_shows_an_evaluation_and_replaces_one_of_the_same_title(exported: ModelBundle) -> None:

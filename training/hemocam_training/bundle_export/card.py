@@ -116,10 +116,11 @@ def _thresholds(metadata: BundleMetadata) -> str:
 def _masks(metadata: BundleMetadata) -> str:
     refinement = metadata.refinement
     name = refinement.get("name") if isinstance(refinement, Mapping) else refinement
+    least_ml = metadata.minimum_volume_ml
     return (
         f"Masks are made on the {metadata.mask_scale.replace('_', ' ')} scale; outlines are "
         + (f"refined on HU by {name}" if name else "those of the map")
-        + f"; lesions below {metadata.minimum_volume_ml:g} mL are left out."
+        + (f"; lesions below {least_ml:g} mL are left out." if least_ml else "; no lesion is too small.")
     )
 
 
@@ -137,9 +138,10 @@ def _negatives(masks: Any) -> str:
         return ""
     end = descent.get("end")
     false_ml = end.get("false_ml") if isinstance(end, Mapping) else None
+    count = descent["negative_scans"]
     return (
-        f"What is marked in {descent['negative_scans']} real scans without hemorrhage ({_figure(false_ml, 2)} mL each) "
-        "was in view as well, so those scans are no independent test of false findings."
+        f"What is marked in real scans without hemorrhage was in view as well ({count} of them, "
+        f"{_figure(false_ml, 2)} mL on average), so they are no independent test of false findings."
     )
 
 
