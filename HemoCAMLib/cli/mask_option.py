@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from HemoCAMLib.errors import UsageError
-from HemoCAMLib.mask.refine.settings import OFF, REFINEMENT_NAMES
+from HemoCAMLib.mask.refine.settings import BY_SUBTYPE, OFF, REFINEMENT_NAMES
 from HemoCAMLib.mask.threshold_rule import ThresholdRule
 from HemoCAMLib.subtypes import SUBTYPE_NAMES
 
@@ -79,7 +79,7 @@ def _change_refinement(settings: dict[str, Any], field: str, value: str) -> None
     if not subtype:
         refinement[field] = plain
         return
-    if field not in ("where_empty", "skull_mm"):
+    if field not in BY_SUBTYPE:
         raise _refused(f"The refinement's {field} is the same for all subtypes.")
     table = refinement.setdefault(field, {})
     if not isinstance(table, dict):

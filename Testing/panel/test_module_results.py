@@ -285,9 +285,8 @@ def test_a_scene_that_is_saved_and_opened_has_the_result_again(host: Any, opened
     assert (labels_of(opened.panel.choice.complete) == 4).any()
     opened.ui.refinementCheck.checked = True
     settle(host, opened)
-    assert (
-        opened.panel.choice.complete.record.result["settings"]["mask"]["refinement"]["name"] == recommended_refinement()
-    )
+    settings = opened.panel.choice.complete.record.result["settings"]["mask"]
+    assert settings["refinement"]["name"] == opened.panel.input.model.metadata.refinement["name"]
 
 
 def test_mouse_and_arrow_keys_choose_a_slice(host: Any, opened: Any) -> None:
@@ -305,10 +304,3 @@ def test_mouse_and_arrow_keys_choose_a_slice(host: Any, opened: Any) -> None:
     QTest.keyClick(widget, Qt.Key.Key_Left)
     assert strip.current_slice == 7
     assert opened.ui.stripLabel.text.startswith("Slice 8 of 40")
-
-
-def recommended_refinement() -> str:
-    """Of the model that ships, whatever it is."""
-    bundle = Path(__file__).parents[2] / "Resources" / "models" / "hemocam-phantom"
-    metadata = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    return str(metadata["hemocam"]["refinement"]["name"])

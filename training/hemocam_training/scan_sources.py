@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
@@ -288,15 +288,7 @@ def _number(label: bool | None) -> int:
 
 def _part(geometry: SliceGeometry | None, kept: Sequence[int]) -> SliceGeometry | None:
     """Positions of some slices; their extents then reach to the next slice that was kept."""
-    if geometry is None:
-        return None
-    return SliceGeometry(
-        geometry.positions_mm[list(kept)],
-        geometry.row_direction,
-        geometry.column_direction,
-        geometry.pixel_spacing_mm,
-        geometry.slice_thickness_mm,
-    )
+    return None if geometry is None else replace(geometry, positions_mm=geometry.positions_mm[list(kept)])
 
 
 def source_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

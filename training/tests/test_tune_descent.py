@@ -90,6 +90,13 @@ def test_a_class_that_is_never_called_stays_so_and_refinement_limits_keep_their_
     assert settings.refinement.lowest_hu <= settings.refinement.seed_hu
 
 
+def test_outlines_that_stay_the_maps_have_no_limits_to_move() -> None:
+    start = replace(PLAIN, refinement=RefinementSettings(name="map-only", smallest_height=0.0))
+    settings = moved([bleeding(0.3)], Limit([], 1.0), start)
+    assert settings.refinement == start.refinement
+    assert mask_goal([bleeding(0.3)], None, settings) == pytest.approx(1.0)
+
+
 def test_old_subdural_blood_is_kept_though_no_limit_of_hu_outlines_it() -> None:
     scan = bleeding(0.9)
     assert scan.truth is not None

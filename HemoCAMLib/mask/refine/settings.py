@@ -32,8 +32,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "smallest_height": (0, 1),
 }
 
-#: What may be given by subtype, with what holds for a subtype that a table does not name.
-_BY_SUBTYPE: dict[str, Any] = {"skull_mm": 0.0, "where_empty": "clear"}
+#: Fields that may be given by subtype, with what holds for a subtype that a table does not name.
+BY_SUBTYPE: dict[str, Any] = {"skull_mm": 0.0, "where_empty": "clear"}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class RefinementSettings:
     def as_dict(self) -> dict[str, Any]:
         """Plain values; :meth:`from_value` reads them back."""
         fields = asdict(self)
-        for name in _BY_SUBTYPE:
+        for name in BY_SUBTYPE:
             fields[name] = dict(zip(SUBTYPE_NAMES, fields[name], strict=True))
         return fields
 
@@ -135,8 +135,8 @@ class RefinementSettings:
         unknown = set(fields) - set(cls.__dataclass_fields__)
         if unknown:
             raise _refused(f"A refinement has no setting {', '.join(sorted(map(str, unknown)))}.")
-        plain = {name: _number(item) for name, item in fields.items() if name not in _BY_SUBTYPE}
-        tables: dict[str, Any] = {name: _by_subtype(name, fields[name]) for name in _BY_SUBTYPE if name in fields}
+        plain = {name: _number(item) for name, item in fields.items() if name not in BY_SUBTYPE}
+        tables: dict[str, Any] = {name: _by_subtype(name, fields[name]) for name in BY_SUBTYPE if name in fields}
         return cls(**plain, **tables)
 
 
@@ -150,7 +150,7 @@ def _by_subtype(field: str, value: object) -> tuple[Any, ...]:
     unknown = set(value) - set(SUBTYPE_NAMES)
     if unknown:
         raise _refused(f"The refinement's {field} names unknown subtypes: {', '.join(sorted(map(str, unknown)))}.")
-    return tuple(_number(value.get(name, _BY_SUBTYPE[field])) for name in SUBTYPE_NAMES)
+    return tuple(_number(value.get(name, BY_SUBTYPE[field])) for name in SUBTYPE_NAMES)
 
 
 def _check(name: str, value: object, lowest: float, highest: float) -> None:

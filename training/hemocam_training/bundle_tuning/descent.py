@@ -21,17 +21,16 @@ from HemoCAMLib.subtypes import SUBTYPE_NAMES
 #: What is tried around the settings at hand; gates move in log-odds, the large steps first: they leave a poor start
 #: behind sooner.
 GATE_STEPS = (-1.4, 1.4, -0.5, 0.5)
-MASK_STEPS = {"absolute": (-0.12, 0.12), "per_image": (-20.0, 20.0)}
-REFINEMENT_STEPS: dict[str, dict[str, tuple[float, ...]]] = {
-    "hysteresis": {
-        "lowest_hu": (-3.0, 3.0),
-        "seed_hu": (-3.0, 3.0),
-        "reach_mm": (-3.0, 3.0),
-        "above_brain_hu": (-3.0, 3.0),
-    },
-    "hu-mixture": {"reach_mm": (-3.0, 3.0)},
-    "random-walker": {"seed_hu": (-3.0, 3.0), "reach_mm": (-3.0, 3.0)},
+MASK_STEPS = {"absolute": 0.12, "per_image": 20.0}
+#: HU and mm alike.
+REFINEMENT_STEP = 3.0
+#: What each refinement uses; hysteresis uses all of them.
+REFINEMENT_FIELDS: dict[str, tuple[str, ...]] = {
+    "hysteresis": ("lowest_hu", "seed_hu", "reach_mm", "above_brain_hu"),
+    "hu-mixture": ("reach_mm",),
+    "random-walker": ("seed_hu", "reach_mm"),
 }
+_DIRECTIONS = {"down": -1, "up": 1}
 _LOWEST_GATE = 0.01
 #: A mL over the limit outweighs any gain of Dice.
 _EXCESS_WEIGHT = 2.0
@@ -112,12 +111,12 @@ def _moves() -> Iterator[tuple[str, Move]]:
     for index, subtype in enumerate(SUBTYPE_NAMES):
         for step in GATE_STEPS:
             yield f"gate of {subtype}, log-odds {step:+g}", _gate(index, step)
-        for way in range(2):
-            yield f"mask threshold of {subtype}, {'down' if way == 0 else 'up'}", _mask_threshold(index, way)
+        for way, sign in _DIRECTIONS.items():
+            yield f"mask threshold of {subtype}, {way}", _mask_threshold(index, sign)
         yield f"empty regions of {subtype}", _empty_regions(index)
-    for name in ("lowest_hu", "seed_hu", "reach_mm", "above_brain_hu"):
-        for way in range(2):
-            yield f"{name}, {'down' if way == 0 else 'up'}", _refinement(name, way)
+    for name in REFINEMENT_FIELDS["hysteresis"]:
+        for way, sign in _DIRECTIONS.items():
+            yield f"{name}, {way}", _refinement(name, sign)
     for volume in VOLUMES_ML:
         yield f"smallest lesion {volume:g} mL", lambda now, volume=volume: replace(now, minimum_volume_ml=volume)
 
@@ -133,10 +132,10 @@ def _gate(index: int, step: float) -> Move:
     return move
 
 
-def _mask_threshold(index: int, way: int) -> Move:
+def _mask_threshold(index: int, sign: int) -> Move:
     def move(now: MaskSettings) -> MaskSettings | None:
         limit = MASK_THRESHOLD_LIMIT[now.scale]
-        moved = round(now.mask_thresholds[index] + MASK_STEPS[now.scale][way], 4)
+        moved = round(now.mask_thresholds[index] + sign * MASK_STEPS[now.scale], 4)
         if not 0.04 * limit <= moved <= 0.96 * limit:
             return None
         return replace(now, mask_thresholds=_with(now.mask_thresholds, index, moved))
@@ -144,11 +143,11 @@ def _mask_threshold(index: int, way: int) -> Move:
     return move
 
 
-def _refinement(name: str, way: int) -> Move:
+def _refinement(name: str, sign: int) -> Move:
     def move(now: MaskSettings) -> MaskSettings | None:
-        if now.refinement is None or name not in REFINEMENT_STEPS[now.refinement.name]:
+        if now.refinement is None or name not in REFINEMENT_FIELDS.get(now.refinement.name, ()):
             return None
-        moved = getattr(now.refinement, name) + REFINEMENT_STEPS[now.refinement.name][name][way]
+        moved = getattr(now.refinement, name) + sign * REFINEMENT_STEP
         try:
             return replace(now, refinement=replace(now.refinement, **{name: moved}))
         except UsageError:

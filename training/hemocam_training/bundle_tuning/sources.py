@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hemocam_training.scan_sources import NO, LabelledScan, ScanSource
-from HemoCAMLib.ct import SliceGeometry, read_head_ct
+from HemoCAMLib.ct import read_head_ct
 from HemoCAMLib.subtypes import CLASS_NAMES
 
 
@@ -61,13 +61,7 @@ def _slice_of(scan: LabelledScan, index: int) -> LabelledScan:
     one, geometry = slice(index, index + 1), scan.geometry
     if geometry is not None:
         extent_mm = float(geometry.extents_mm[index])
-        geometry = SliceGeometry(
-            geometry.positions_mm[one],
-            geometry.row_direction,
-            geometry.column_direction,
-            geometry.pixel_spacing_mm,
-            extent_mm,
-        )
+        geometry = replace(geometry, positions_mm=geometry.positions_mm[one], slice_thickness_mm=extent_mm)
     return replace(
         scan,
         slices=scan.slices[one],

@@ -47,7 +47,7 @@ class Canvas:
     ) -> None:
         self.hu, self.depth_mm, self.csf, self.ventricle = hu, depth_mm, csf, ventricle
         self.pixel_mm = pixel_mm
-        self.labels = torch.zeros(hu.shape, dtype=torch.uint8) if labels is None else labels
+        self.labels = labels
         self._generator = generator
         rows, columns = hu.shape[-2:]
         self.y_mm, self.x_mm = torch.meshgrid(

@@ -62,7 +62,8 @@ def paint(canvas: Canvas, subtypes: Collection[str] = ()) -> PaintedStack:
     before = canvas.hu
     close_rim(canvas)
     draw_look_alikes(canvas)
-    canvas.hu = torch.where(canvas.labels > 0, before, canvas.hu)
+    if canvas.labels is not None:
+        canvas.hu = torch.where(canvas.labels > 0, before, canvas.hu)
     shares: dict[str, Tensor] = {}
     seen: dict[str, Tensor] = {}
     evident: dict[str, bool] = {}

@@ -119,6 +119,8 @@ class PaintedSlices:
         if index >= len(self):
             return paint(canvas, _subtypes(canvas))
         stack = paint(canvas)
+        if canvas.labels is None:
+            return stack
         target, known = torch.from_numpy(self.target[number]), torch.from_numpy(self.known[number])
         return stack._replace(target=target, known=known, labels=canvas.labels[1])
 
